@@ -1,0 +1,1 @@
+//! The store client trait and its gRPC implementation.

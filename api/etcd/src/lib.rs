@@ -1,0 +1,1 @@
+//! The etcd face of a store handle.

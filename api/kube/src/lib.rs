@@ -1,0 +1,1 @@
+//! Everything between a Kubernetes HTTP request and a store transaction.

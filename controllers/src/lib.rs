@@ -1,0 +1,1 @@
+//! The controllers, one a file, and the runtime they share.

@@ -1,0 +1,1 @@
+//! Pods on one machine: CRI, network, volumes, probes, kubelet API.

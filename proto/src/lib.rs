@@ -1,0 +1,1 @@
+//! The wire: etcd v3, peer transport and CRI messages and services.

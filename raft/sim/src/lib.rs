@@ -1,0 +1,1 @@
+//! A whole cluster, its clients and faults from one seed.

@@ -1,0 +1,1 @@
+//! openraft over keelson-storage: log store, state machine, peer network, batching, read index.

@@ -1,0 +1,1 @@
+//! Checks recorded histories: linearizability and the promises of watches.
