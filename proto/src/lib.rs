@@ -1,1 +1,30 @@
 //! The wire: etcd v3, peer transport and CRI messages and services.
+//!
+//! One module a protobuf package, generated at build time from `proto/`. `bytes` fields are
+//! [`bytes::Bytes`]: keys and values are shared between the layers, never copied.
+#![allow(missing_docs, unreachable_pub, clippy::all)]
+
+/// Users, roles and permissions.
+pub mod authpb {
+    tonic::include_proto!("authpb");
+}
+
+/// Keys with their values, and events on them.
+pub mod mvccpb {
+    tonic::include_proto!("mvccpb");
+}
+
+/// etcd's services and their messages.
+pub mod etcdserverpb {
+    tonic::include_proto!("etcdserverpb");
+}
+
+/// Locks as RPCs.
+pub mod v3lockpb {
+    tonic::include_proto!("v3lockpb");
+}
+
+/// Elections as RPCs.
+pub mod v3electionpb {
+    tonic::include_proto!("v3electionpb");
+}
