@@ -1,1 +1,3 @@
 //! Pods on one machine: CRI, network, volumes, probes, kubelet API.
+
+pub mod network;
