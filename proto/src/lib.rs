@@ -28,3 +28,8 @@ pub mod v3lockpb {
 pub mod v3electionpb {
     tonic::include_proto!("v3electionpb");
 }
+
+/// CRI v1: what a node agent and a container runtime say to one another.
+pub mod cri {
+    tonic::include_proto!("runtime.v1");
+}
