@@ -33,3 +33,15 @@ pub mod v3electionpb {
 pub mod cri {
     tonic::include_proto!("runtime.v1");
 }
+
+/// Our own wire and log: commands, their outcomes, and the peer transport.
+pub use keelson::raft::v1 as raft;
+
+/// Nested as the package's name is: its messages refer to etcd's.
+mod keelson {
+    pub mod raft {
+        pub mod v1 {
+            tonic::include_proto!("keelson.raft.v1");
+        }
+    }
+}
