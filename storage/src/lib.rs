@@ -1,1 +1,14 @@
 //! One machine's store: WAL, MVCC, leases, watch hub.
+//!
+//! Deterministic and synchronous: what a member does with its log depends on the log alone.
+
+pub mod command;
+pub mod compactor;
+pub mod engine;
+pub mod entry;
+pub mod lease;
+pub mod machine;
+pub mod mvcc;
+pub mod snapshot;
+pub mod view;
+pub mod watch;

@@ -1,0 +1,138 @@
+//! Carries out compactions beside applying: small steps with pauses, resumed after a restart.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::engine::{Engine, EngineError};
+use crate::mvcc::{ReadError, compaction, keys};
+use crate::view::Shared;
+
+/// Between two steps, so that writers and the disk get their turn.
+const PAUSE: Duration = Duration::from_millis(10);
+/// How long the thread waits for work before it looks whether anybody is left to work for.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// Drops what compactions allow to drop.
+#[derive(Clone)]
+pub struct Compactor {
+    shared: Arc<Shared>,
+    at: Arc<Mutex<Position>>,
+}
+
+/// The compaction being carried out and the engine key it goes on from.
+#[derive(Default)]
+struct Position {
+    compacted: i64,
+    next: Vec<u8>,
+}
+
+impl Compactor {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, at: Arc::default() }
+    }
+
+    /// Does one step; `false`: there was nothing to do.
+    pub fn step(&self) -> Result<bool, ReadError> {
+        let _alone = self.shared.rewrite.lock();
+        let compacted = self.shared.compaction_wanted.get();
+        if compacted <= *self.shared.compaction_done.borrow() {
+            return Ok(false);
+        }
+        let mut at = self.at.lock();
+        if at.compacted != compacted {
+            *at = Position { compacted, next: Vec::new() };
+        }
+        let engine = &self.shared.engine;
+        let mut step = compaction::step(&**engine, compacted, &at.next)?;
+        if step.next.is_none() {
+            step.batch.put(keys::META_COMPACTION_DONE.to_vec(), keys::number(compacted));
+        }
+        self.write(engine, &step)?;
+        match step.next {
+            Some(next) => at.next = next,
+            None => {
+                *at = Position::default();
+                self.shared.compaction_done.send_replace(compacted);
+            }
+        }
+        Ok(true)
+    }
+
+    fn write(&self, engine: &Arc<dyn Engine>, step: &compaction::Step) -> Result<(), EngineError> {
+        engine.write(&step.batch)?;
+        self.shared.size.fetch_sub(step.size_freed, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Begins anew: the content is another one.
+    pub(crate) fn reset(&self) {
+        *self.at.lock() = Position::default();
+    }
+
+    /// A thread that does the steps; it ends with the last owner of the state.
+    pub(crate) fn spawn(&self) -> std::io::Result<()> {
+        let (shared, at) = (Arc::downgrade(&self.shared), self.at.clone());
+        let wanted = self.shared.compaction_wanted.clone();
+        let run = move || {
+            loop {
+                let seen = wanted.get();
+                let Some(shared) = shared.upgrade() else { return };
+                Self { shared, at: at.clone() }.run();
+                wanted.wait(seen);
+            }
+        };
+        std::thread::Builder::new().name("compactor".to_owned()).spawn(run).map(drop)
+    }
+
+    fn run(&self) {
+        let (begun, mut steps) = (Instant::now(), 0);
+        loop {
+            match self.step() {
+                Ok(true) => steps += 1,
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::error!(%error, "compaction stops until the next one");
+                    return;
+                }
+            }
+            std::thread::sleep(PAUSE);
+        }
+        if steps > 0 {
+            let revision = *self.shared.compaction_done.borrow();
+            let took = begun.elapsed();
+            tracing::info!(revision, steps, ?took, "finished scheduled compaction");
+        }
+    }
+}
+
+/// The compaction that is agreed on.
+pub(crate) struct Wanted {
+    revision: Mutex<i64>,
+    changed: Condvar,
+}
+
+impl Wanted {
+    pub(crate) fn new() -> Self {
+        Self { revision: Mutex::new(-1), changed: Condvar::new() }
+    }
+
+    pub(crate) fn set(&self, revision: i64) {
+        *self.revision.lock() = revision;
+        self.changed.notify_all();
+    }
+
+    fn get(&self) -> i64 {
+        *self.revision.lock()
+    }
+
+    /// Until it is another one than `seen`, or a while has passed.
+    fn wait(&self, seen: i64) {
+        let mut revision = self.revision.lock();
+        if *revision == seen {
+            self.changed.wait_for(&mut revision, WAIT);
+        }
+    }
+}

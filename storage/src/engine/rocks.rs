@@ -1,0 +1,314 @@
+//! RocksDB as an engine: one column family, its own WAL off, memory bounded.
+//!
+//! Without a WAL a crash leaves what was flushed: memtables go to disk in order, and with one
+//! column family a batch lies in one memtable, so what is left is a prefix of whole batches.
+//! The folder holds a file `CURRENT-DB` that names the database's own folder: replacing all
+//! content builds a second one and renames that file.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIteratorWithThreadMode, FlushOptions,
+    IteratorMode, LogLevel, Options, ReadOptions, WriteOptions,
+};
+
+use super::{Direction, Engine, EngineError, Export, Reader, Visitor, WriteBatch};
+
+/// Names the database's folder; the first line is the format version.
+const POINTER: &str = "CURRENT-DB";
+/// Version of the layout of this folder.
+const FORMAT: &str = "keelson-engine 1";
+/// Entries that wait for the reader of an export.
+const EXPORT_QUEUE: usize = 256;
+/// Bytes a batch when all content is replaced.
+const REPLACE_BATCH_BYTES: usize = 1 << 20;
+const BLOOM_BITS_PER_KEY: f64 = 10.0;
+
+/// Memory that the engine may take.
+#[derive(Debug, Clone, Copy)]
+pub struct RocksOptions {
+    /// Blocks of data, index and filters kept in memory.
+    pub block_cache_bytes: usize,
+    /// One write buffer; there are at most two.
+    pub write_buffer_bytes: usize,
+}
+
+impl Default for RocksOptions {
+    fn default() -> Self {
+        Self { block_cache_bytes: 32 << 20, write_buffer_bytes: 16 << 20 }
+    }
+}
+
+/// A RocksDB database.
+pub struct RocksDb {
+    folder: PathBuf,
+    options: RocksOptions,
+    db: RwLock<Arc<DB>>,
+}
+
+impl std::fmt::Debug for RocksDb {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RocksDb").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+impl RocksDb {
+    /// Opens the database in `folder`, made if it is missing.
+    pub fn open(folder: &Path, options: RocksOptions) -> Result<Self, EngineError> {
+        fs::create_dir_all(folder).map_err(|error| file_error(folder, &error))?;
+        let name = match read_pointer(folder)? {
+            Some(name) => name,
+            None => {
+                write_pointer(folder, "db-1")?;
+                "db-1".to_owned()
+            }
+        };
+        remove_others(folder, &name);
+        let db = open_db(&folder.join(&name), &options)?;
+        Ok(Self { folder: folder.to_owned(), options, db: RwLock::new(Arc::new(db)) })
+    }
+
+    fn db(&self) -> Arc<DB> {
+        self.db.read().clone()
+    }
+}
+
+impl Reader for RocksDb {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        let db = self.db();
+        let value = db.get(key).map_err(|error| rocks_error(&db, &error))?;
+        Ok(value.map(Bytes::from))
+    }
+
+    fn walk(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        direction: Direction,
+        visit: Visitor<'_>,
+    ) -> Result<(), EngineError> {
+        if start >= end {
+            return Ok(());
+        }
+        let db = self.db();
+        let mut read = ReadOptions::default();
+        read.set_iterate_lower_bound(start);
+        read.set_iterate_upper_bound(end);
+        let mut iterator: DBRawIteratorWithThreadMode<'_, DB> = db.raw_iterator_opt(read);
+        match direction {
+            Direction::Forward => iterator.seek_to_first(),
+            Direction::Reverse => iterator.seek_to_last(),
+        }
+        while let Some((key, value)) = iterator.item() {
+            if visit(key, value).is_break() {
+                return Ok(());
+            }
+            match direction {
+                Direction::Forward => iterator.next(),
+                Direction::Reverse => iterator.prev(),
+            }
+        }
+        iterator.status().map_err(|error| rocks_error(&db, &error))
+    }
+}
+
+impl Engine for RocksDb {
+    fn multi_get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, EngineError> {
+        let db = self.db();
+        db.multi_get(keys)
+            .into_iter()
+            .map(|value| value.map(|value| value.map(Bytes::from)))
+            .collect::<Result<_, _>>()
+            .map_err(|error| rocks_error(&db, &error))
+    }
+
+    fn write(&self, batch: &WriteBatch) -> Result<(), EngineError> {
+        write_to(&self.db(), batch)
+    }
+
+    fn flush(&self) -> Result<(), EngineError> {
+        let db = self.db();
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        db.flush_opt(&options).map_err(|error| rocks_error(&db, &error))
+    }
+
+    /// A thread of its own holds the iterator, since it borrows the database; it ends with the
+    /// entries or when the reader is dropped.
+    fn export(&self) -> Result<Export, EngineError> {
+        let db = self.db();
+        let (entries, received) = sync_channel(EXPORT_QUEUE);
+        let (begun, begin) = sync_channel(1);
+        std::thread::Builder::new()
+            .name("engine-export".to_owned())
+            .spawn(move || {
+                let mut read = ReadOptions::default();
+                read.fill_cache(false);
+                let iterator = db.iterator_opt(IteratorMode::Start, read);
+                if begun.send(()).is_err() {
+                    return;
+                }
+                for entry in iterator {
+                    let entry = entry
+                        .map(|(key, value)| (Bytes::from(key), Bytes::from(value)))
+                        .map_err(|error| rocks_error(&db, &error));
+                    let failed = entry.is_err();
+                    if entries.send(Some(entry)).is_err() || failed {
+                        return;
+                    }
+                }
+                let _reader_gone = entries.send(None);
+            })
+            .map_err(|error| file_error(&self.folder, &error))?;
+        begin.recv().map_err(|_| EngineError::ExportEnded)?;
+        let mut ended = false;
+        Ok(Box::new(std::iter::from_fn(move || {
+            if ended {
+                return None;
+            }
+            let entry = received.recv().unwrap_or(Some(Err(EngineError::ExportEnded)));
+            ended = !matches!(entry, Some(Ok(_)));
+            entry
+        })))
+    }
+
+    fn replace(
+        &self,
+        entries: &mut dyn Iterator<Item = Result<(Bytes, Bytes), EngineError>>,
+    ) -> Result<(), EngineError> {
+        let old = read_pointer(&self.folder)?.unwrap_or_default();
+        let number = old.strip_prefix("db-").and_then(|n| n.parse::<u64>().ok()).unwrap_or(1);
+        let name = format!("db-{}", number + 1);
+        let path = self.folder.join(&name);
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(|error| file_error(&path, &error))?;
+        }
+        let db = open_db(&path, &self.options)?;
+        let (mut batch, mut bytes) = (WriteBatch::default(), 0);
+        for entry in entries {
+            let (key, value) = entry?;
+            bytes += key.len() + value.len();
+            batch.put(key.to_vec(), value);
+            if bytes >= REPLACE_BATCH_BYTES {
+                write_to(&db, &std::mem::take(&mut batch))?;
+                bytes = 0;
+            }
+        }
+        write_to(&db, &batch)?;
+        db.flush().map_err(|error| rocks_error(&db, &error))?;
+        write_pointer(&self.folder, &name)?;
+        *self.db.write() = Arc::new(db);
+        remove_others(&self.folder, &name);
+        Ok(())
+    }
+
+    fn approximate_size(&self) -> u64 {
+        let db = self.db();
+        ["rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"]
+            .iter()
+            .map(|name| db.property_int_value(*name).ok().flatten().unwrap_or(0))
+            .sum()
+    }
+}
+
+fn open_db(path: &Path, options: &RocksOptions) -> Result<DB, EngineError> {
+    let cache = Cache::new_lru_cache(options.block_cache_bytes);
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&cache);
+    table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+    // Without these, index and filter blocks stay in memory for every open file.
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_format_version(5);
+    let mut db = Options::default();
+    db.create_if_missing(true);
+    db.set_block_based_table_factory(&table);
+    db.set_compression_type(DBCompressionType::Lz4);
+    db.set_write_buffer_size(options.write_buffer_bytes);
+    db.set_max_write_buffer_number(2);
+    db.set_max_background_jobs(2);
+    db.set_level_compaction_dynamic_level_bytes(true);
+    db.set_bytes_per_sync(1 << 20);
+    db.set_log_level(LogLevel::Warn);
+    db.set_max_log_file_size(1 << 20);
+    db.set_keep_log_file_num(2);
+    db.set_stats_dump_period_sec(0);
+    db.set_stats_persist_period_sec(0);
+    db.set_max_open_files(256);
+    DB::open(&db, path).map_err(|error| EngineError::Rocks {
+        path: path.display().to_string(),
+        message: error.into_string(),
+    })
+}
+
+fn write_to(db: &DB, batch: &WriteBatch) -> Result<(), EngineError> {
+    let mut rocks = rocksdb::WriteBatch::default();
+    for (key, value) in batch.changes() {
+        match value {
+            Some(value) => rocks.put(key, value),
+            None => rocks.delete(key),
+        }
+    }
+    let mut options = WriteOptions::new();
+    options.disable_wal(true);
+    db.write_opt(rocks, &options).map_err(|error| rocks_error(db, &error))
+}
+
+fn read_pointer(folder: &Path) -> Result<Option<String>, EngineError> {
+    let path = folder.join(POINTER);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(file_error(&path, &error)),
+    };
+    match text.split_once('\n') {
+        Some((FORMAT, name)) if !name.trim().is_empty() => Ok(Some(name.trim().to_owned())),
+        _ => Err(EngineError::File {
+            path: path.display().to_string(),
+            message: format!("is not of the format \"{FORMAT}\""),
+        }),
+    }
+}
+
+/// Written beside, synced, renamed, and the folder synced: it names the old or the new.
+fn write_pointer(folder: &Path, name: &str) -> Result<(), EngineError> {
+    let path = folder.join(POINTER);
+    let fresh = folder.join("CURRENT-DB.new");
+    let write = || {
+        let mut file = fs::File::create(&fresh)?;
+        file.write_all(format!("{FORMAT}\n{name}\n").as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&fresh, &path)?;
+        fs::File::open(folder)?.sync_all()
+    };
+    write().map_err(|error| file_error(&path, &error))
+}
+
+/// Folders of databases that were replaced, or never finished.
+fn remove_others(folder: &Path, name: &str) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let other = entry.file_name();
+        let Some(text) = other.to_str() else { continue };
+        if text.starts_with("db-")
+            && text != name
+            && let Err(error) = fs::remove_dir_all(entry.path())
+        {
+            tracing::warn!(path = %entry.path().display(), %error, "old database stays");
+        }
+    }
+}
+
+fn rocks_error(db: &DB, error: &rocksdb::Error) -> EngineError {
+    EngineError::Rocks { path: db.path().display().to_string(), message: error.to_string() }
+}
+
+fn file_error(path: &Path, error: &std::io::Error) -> EngineError {
+    EngineError::File { path: path.display().to_string(), message: error.to_string() }
+}

@@ -1,0 +1,76 @@
+//! Leases as the log makes them, and alarms.
+
+use keelson_proto::etcdserverpb as pb;
+use keelson_proto::raft::{LeaseCheckpoint, LeaseCheckpoints, LeaseRevoke};
+use keelson_storage::command::{ApplyError, Op};
+
+use crate::cluster::{Member, put};
+
+fn grant(id: i64) -> Op {
+    Op::LeaseGrant(pb::LeaseGrantRequest { id, ttl: 60 })
+}
+
+fn revoke(ids: &[i64], expired: bool) -> Op {
+    Op::LeaseRevoke(LeaseRevoke { ids: ids.to_vec(), expired })
+}
+
+// upstream: etcd v3 API, "Lease"
+#[test]
+fn the_end_of_a_lease_deletes_its_keys_in_one_revision() {
+    let mut member = Member::new();
+    for id in [1, 2, -3] {
+        member.apply(grant(id)).unwrap();
+    }
+    assert_eq!(member.apply(grant(1)), Err(ApplyError::LeaseExists));
+    for (key, lease) in [("a", 1), ("b", 1), ("c", 2), ("d", -3), ("e", -3)] {
+        member.apply(Op::Put(pb::PutRequest { lease, ..put(key, "") })).unwrap();
+    }
+    member.apply(Op::Put(pb::PutRequest { lease: 2, ..put("b", "") })).unwrap();
+    let view = member.machine.view();
+    assert_eq!(view.lease_keys(1).unwrap(), ["a"]);
+    assert_eq!(view.lease_keys(2).unwrap(), ["b", "c"], "another lease moves a key");
+    assert_eq!(view.revision(), 7);
+    member.apply(revoke(&[2], false)).unwrap();
+    assert_eq!(view.revision(), 8);
+    assert_eq!(member.keys("a", "z", 0).0, ["a=", "d=", "e="]);
+    assert_eq!(member.apply(revoke(&[2], false)), Err(ApplyError::LeaseNotFound));
+    member.apply(revoke(&[2, -3, 1], true)).unwrap();
+    assert_eq!(view.revision(), 10, "each lease is a revision of its own");
+    assert!(view.leases().is_empty());
+    member.apply(grant(5)).unwrap();
+    member.apply(revoke(&[5], false)).unwrap();
+    assert_eq!(view.revision(), 10, "no key, no revision");
+}
+
+#[test]
+fn leases_come_back_after_a_restart() {
+    let mut member = Member::new();
+    member.apply(grant(1)).unwrap();
+    let checkpoint = LeaseCheckpoint { id: 1, remaining_ttl_seconds: 20 };
+    member.apply(Op::LeaseCheckpoints(LeaseCheckpoints { checkpoints: vec![checkpoint] })).unwrap();
+    let again = Member::on(member.engine);
+    assert_eq!(again.machine.view().lease(1).unwrap().remaining_ttl_seconds, 20);
+}
+
+// upstream: etcd v3 API, "Alarm"
+#[test]
+fn without_space_nothing_grows() {
+    use pb::alarm_request::AlarmAction;
+    let mut member = Member::new();
+    member.put("a", "1");
+    let alarm = |action: AlarmAction| {
+        Op::Alarm(pb::AlarmRequest {
+            action: action as i32,
+            member_id: 9,
+            alarm: pb::AlarmType::Nospace as i32,
+        })
+    };
+    member.apply(alarm(AlarmAction::Activate)).unwrap();
+    assert_eq!(member.apply(Op::Put(put("b", ""))), Err(ApplyError::NoSpace));
+    assert_eq!(member.apply(grant(1)), Err(ApplyError::NoSpace));
+    assert_eq!(member.delete("a", ""), (3, 1));
+    let mut member = Member::on(member.engine);
+    assert_eq!(member.apply(Op::Put(put("b", ""))), Err(ApplyError::NoSpace), "it is kept");
+    member.apply(alarm(AlarmAction::Deactivate)).unwrap();
+    member.put("b", "");
+}
