@@ -4,6 +4,7 @@
 
 pub mod command;
 pub mod compactor;
+pub mod disk;
 pub mod engine;
 pub mod entry;
 pub mod lease;
@@ -11,4 +12,5 @@ pub mod machine;
 pub mod mvcc;
 pub mod snapshot;
 pub mod view;
+pub mod wal;
 pub mod watch;

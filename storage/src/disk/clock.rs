@@ -1,0 +1,40 @@
+//! Clock: where time enters; apply never reads it.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A source of time. Monotonic time orders and measures, wall time is for people.
+pub trait Clock: Send + Sync + std::fmt::Debug {
+    /// Monotonic time since an arbitrary start.
+    fn monotonic(&self) -> Duration;
+    /// Wall-clock time since the Unix epoch.
+    fn wall(&self) -> Duration;
+}
+
+/// The machine's clocks.
+#[derive(Debug)]
+pub struct SystemClock {
+    start: Instant,
+}
+
+impl SystemClock {
+    /// A clock whose monotonic time starts now.
+    pub fn new() -> Self {
+        Self { start: Instant::now() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn wall(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+}

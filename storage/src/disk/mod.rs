@@ -1,0 +1,14 @@
+//! The edges of the pure core: disk, clock and randomness as small traits, with the real
+//! implementations and simulated ones that lose what was not synced.
+
+mod clock;
+mod file;
+mod random;
+mod real;
+mod simulated;
+
+pub use clock::{Clock, SystemClock};
+pub use file::{Disk, DiskFile};
+pub use random::{Random, SeededRandom, SystemRandom};
+pub use real::RealDisk;
+pub use simulated::SimulatedDisk;
