@@ -74,6 +74,7 @@ impl SimulatedDisk {
     pub fn flip(&self, path: &Path, offset: usize, mask: u8) {
         if let Some(content) = self.state.lock().names.get(path) {
             let mut content = content.lock();
+            let content = &mut *content;
             for bytes in [&mut content.durable, &mut content.current] {
                 if let Some(byte) = bytes.get_mut(offset) {
                     *byte ^= mask;

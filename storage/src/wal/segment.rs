@@ -31,6 +31,8 @@ pub struct SegmentHead {
     pub identity: Identity,
     /// Position of the file's first byte.
     pub base: u64,
+    /// The file had at least this length when it was begun: a shorter one was cut.
+    pub length_min: u64,
     /// Checksum of the last record of the segment before.
     pub chain: u32,
     /// The vote when the segment was begun.
@@ -54,6 +56,7 @@ impl SegmentHead {
             out.put_u64_le(self.identity.cluster_id);
             out.put_u64_le(self.identity.node_id);
             out.put_u64_le(self.base);
+            out.put_u64_le(self.length_min);
             out.put_u32_le(self.chain);
             out.put_u8(u8::from(self.vote.is_some()));
             put_vote(out, self.vote.unwrap_or(Vote { term: 0, node: 0, committed: false }));
@@ -72,6 +75,7 @@ impl SegmentHead {
         let cluster_id = body.try_get_u64_le().ok()?;
         let node_id = body.try_get_u64_le().ok()?;
         let base = body.try_get_u64_le().ok()?;
+        let length_min = body.try_get_u64_le().ok()?;
         let chain = body.try_get_u32_le().ok()?;
         let has_vote = body.try_get_u8().ok()? != 0;
         let vote = get_vote(&mut body)?;
@@ -87,6 +91,7 @@ impl SegmentHead {
         Some(Self {
             identity: Identity { cluster_id, node_id },
             base,
+            length_min,
             chain,
             vote: has_vote.then_some(vote),
             committed,

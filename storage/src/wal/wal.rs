@@ -11,7 +11,7 @@ use super::batch::{BATCH_FRAME, BatchHead};
 use super::error::WalError;
 use super::index::EntryPosition;
 use super::reader::{Segments, WalReader};
-use super::record::{EntryKind, FRAME_HEAD, LogId, Membership, Record};
+use super::record::{EntryKind, FRAME_HEAD, Membership, Record};
 use super::recovery::{Recovered, SegmentEnds, recover};
 use super::segment::{Identity, SegmentHead, file_name, parse_name};
 use crate::disk::{Disk, DiskFile};
@@ -80,6 +80,7 @@ impl Wal {
         let state = SegmentHead {
             identity,
             base: summary.last_base,
+            length_min: options.zero_bytes,
             chain: summary.chain,
             vote: recovered.vote,
             committed: recovered.committed,

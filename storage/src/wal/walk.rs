@@ -222,6 +222,10 @@ impl Segment {
         if head.base != self.base {
             return Err(damaged("the segment's head names another position"));
         }
+        if (self.content.len() as u64) < head.length_min {
+            let reason = "the file was cut short";
+            return Err(self.damaged(self.content.len(), reason, self.base + head.length_min));
+        }
         Ok((head, PREFIX + FRAME_HEAD + length, checksum))
     }
 
