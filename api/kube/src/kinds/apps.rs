@@ -1,0 +1,104 @@
+//! The kinds of API group `apps`.
+
+use super::kind::{Generation, Kind, Subresource};
+
+const BASE: Kind = Kind { group: "apps", version: "v1", ..Kind::DEFAULT };
+
+/// In the order of discovery.
+pub(super) const KINDS: &[Kind] = &[
+    Kind {
+        kind: "ControllerRevision",
+        list_kind: "ControllerRevisionList",
+        plural: "controllerrevisions",
+        singular: "controllerrevision",
+        schema: "io.k8s.api.apps.v1.ControllerRevision",
+        storage_prefix: "controllerrevisions",
+        ..BASE
+    },
+    Kind {
+        kind: "DaemonSet",
+        list_kind: "DaemonSetList",
+        plural: "daemonsets",
+        singular: "daemonset",
+        schema: "io.k8s.api.apps.v1.DaemonSet",
+        short_names: &["ds"],
+        categories: &["all"],
+        subresources: &[Subresource::of_kind("status", "DaemonSet")],
+        storage_prefix: "daemonsets",
+        has_status: true,
+        generation: Generation::OnSpecChange,
+        ..BASE
+    },
+    Kind {
+        kind: "Deployment",
+        list_kind: "DeploymentList",
+        plural: "deployments",
+        singular: "deployment",
+        schema: "io.k8s.api.apps.v1.Deployment",
+        short_names: &["deploy"],
+        categories: &["all"],
+        subresources: &[
+            Subresource {
+                name: "scale",
+                group: "autoscaling",
+                version: "v1",
+                kind: "Scale",
+                verbs: &["get", "patch", "update"],
+            },
+            Subresource::of_kind("status", "Deployment"),
+        ],
+        storage_prefix: "deployments",
+        has_status: true,
+        generation: Generation::OnSpecOrAnnotationsChange,
+        status_keeps_labels: true,
+        ..BASE
+    },
+    Kind {
+        kind: "ReplicaSet",
+        list_kind: "ReplicaSetList",
+        plural: "replicasets",
+        singular: "replicaset",
+        schema: "io.k8s.api.apps.v1.ReplicaSet",
+        short_names: &["rs"],
+        categories: &["all"],
+        subresources: &[
+            Subresource {
+                name: "scale",
+                group: "autoscaling",
+                version: "v1",
+                kind: "Scale",
+                verbs: &["get", "patch", "update"],
+            },
+            Subresource::of_kind("status", "ReplicaSet"),
+        ],
+        storage_prefix: "replicasets",
+        has_status: true,
+        generation: Generation::OnSpecChange,
+        status_keeps_labels: true,
+        ..BASE
+    },
+    Kind {
+        kind: "StatefulSet",
+        list_kind: "StatefulSetList",
+        plural: "statefulsets",
+        singular: "statefulset",
+        schema: "io.k8s.api.apps.v1.StatefulSet",
+        short_names: &["sts"],
+        categories: &["all"],
+        subresources: &[
+            Subresource {
+                name: "scale",
+                group: "autoscaling",
+                version: "v1",
+                kind: "Scale",
+                verbs: &["get", "patch", "update"],
+            },
+            Subresource::of_kind("status", "StatefulSet"),
+        ],
+        storage_prefix: "statefulsets",
+        has_status: true,
+        generation: Generation::OnSpecChange,
+        status_keeps_labels: true,
+        ..BASE
+    },
+];

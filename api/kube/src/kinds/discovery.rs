@@ -1,0 +1,16 @@
+//! The kinds of API group `discovery.k8s.io`.
+
+use super::kind::Kind;
+
+const BASE: Kind = Kind { group: "discovery.k8s.io", version: "v1", ..Kind::DEFAULT };
+
+/// In the order of discovery.
+pub(super) const KINDS: &[Kind] = &[Kind {
+    kind: "EndpointSlice",
+    list_kind: "EndpointSliceList",
+    plural: "endpointslices",
+    singular: "endpointslice",
+    schema: "io.k8s.api.discovery.v1.EndpointSlice",
+    storage_prefix: "endpointslices",
+    ..BASE
+}];

@@ -1,0 +1,19 @@
+//! The kinds of API group `node.k8s.io`.
+
+use super::kind::{Kind, Scope};
+
+const BASE: Kind = Kind { group: "node.k8s.io", version: "v1", ..Kind::DEFAULT };
+
+/// In the order of discovery.
+pub(super) const KINDS: &[Kind] = &[Kind {
+    kind: "RuntimeClass",
+    list_kind: "RuntimeClassList",
+    plural: "runtimeclasses",
+    singular: "runtimeclass",
+    schema: "io.k8s.api.node.v1.RuntimeClass",
+    scope: Scope::Cluster,
+    storage_prefix: "runtimeclasses",
+    create_on_update: true,
+    unconditional_update: false,
+    ..BASE
+}];
