@@ -1,3 +1,12 @@
 //! Pods on one machine: CRI, network, volumes, probes, kubelet API.
 
+mod agent;
+mod kubelet_api;
 pub mod network;
+mod node;
+mod pods;
+mod probes;
+mod volumes;
+
+pub use agent::{Agent, AgentConfig, CriClients, StartError};
+pub use volumes::tear_down as tear_down_volumes;
