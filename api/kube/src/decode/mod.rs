@@ -35,6 +35,11 @@ pub struct Decoded {
 }
 
 impl Decoded {
+    /// What strict validation refuses and other validation warns of: one text each.
+    pub fn problems(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// The text of strict validation's refusal, if it refuses.
     pub fn strict_error(&self, kind: &str, version: &str) -> Option<String> {
         if self.warnings.is_empty() {

@@ -6,4 +6,4 @@
 mod parse;
 mod types;
 
-pub use types::{Base, Facts, Field, FieldType, ListType, PatchStrategy, Type, Wrap, facts};
+pub use types::{Base, Facts, Field, FieldType, ListType, PatchStrategy, TEXT, Type, Wrap, facts};

@@ -5,7 +5,10 @@ use std::sync::LazyLock;
 
 use super::parse;
 
-static FACTS: LazyLock<Facts> = LazyLock::new(|| parse::table(include_str!("table.txt")));
+/// The table as it was written.
+pub const TEXT: &str = include_str!("table.txt");
+
+static FACTS: LazyLock<Facts> = LazyLock::new(|| parse::table(TEXT));
 
 /// All types.
 pub fn facts() -> &'static Facts {

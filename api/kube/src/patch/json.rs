@@ -3,12 +3,13 @@
 use serde_json::Value;
 
 use super::PatchError;
+use crate::kinds::Kind;
 
 /// As upstream.
 const OPERATIONS_MAX: usize = 10_000;
 
 /// Applies a list of operations; all of them or none.
-pub fn json_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> {
+pub fn json_patch(_kind: &Kind, original: &Value, patch: &Value) -> Result<Value, PatchError> {
     if let Some(list) = patch.as_array()
         && list.len() > OPERATIONS_MAX
     {
@@ -35,13 +36,22 @@ mod tests {
             {"op": "replace", "path": "/b/c~0~1d", "value": 2},
             {"op": "remove", "path": "/a/0"},
         ]);
-        assert_eq!(json_patch(&original, &patch), Ok(json!({"a": [2, 3], "b": {"c~/d": 2}})));
+        assert_eq!(
+            json_patch(&Kind::DEFAULT, &original, &patch),
+            Ok(json!({"a": [2, 3], "b": {"c~/d": 2}}))
+        );
     }
 
     #[test]
     fn a_failed_test_changes_nothing() {
         let patch = json!([{"op": "test", "path": "/a", "value": 2}]);
-        assert!(matches!(json_patch(&json!({"a": 1}), &patch), Err(PatchError::Failed(_))));
-        assert!(matches!(json_patch(&json!({}), &json!({"a": 1})), Err(PatchError::Malformed(_))));
+        assert!(matches!(
+            json_patch(&Kind::DEFAULT, &json!({"a": 1}), &patch),
+            Err(PatchError::Failed(_))
+        ));
+        assert!(matches!(
+            json_patch(&Kind::DEFAULT, &json!({}), &json!({"a": 1})),
+            Err(PatchError::Malformed(_))
+        ));
     }
 }

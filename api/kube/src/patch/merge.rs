@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::PatchError;
+use crate::kinds::Kind;
 
 /// Applies a merge patch, which must be an object.
-pub fn merge_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> {
+pub fn merge_patch(_kind: &Kind, original: &Value, patch: &Value) -> Result<Value, PatchError> {
     if !patch.is_object() {
         return Err(PatchError::Malformed("error decoding patch: it must be an object".into()));
     }
@@ -23,6 +24,9 @@ mod tests {
     fn null_removes_and_lists_replace() {
         let original = json!({"a": {"b": 1, "c": 2}, "l": [1, 2]});
         let patch = json!({"a": {"b": null, "d": {"e": null}}, "l": [3]});
-        assert_eq!(merge_patch(&original, &patch), Ok(json!({"a": {"c": 2, "d": {}}, "l": [3]})));
+        assert_eq!(
+            merge_patch(&Kind::DEFAULT, &original, &patch),
+            Ok(json!({"a": {"c": 2, "d": {}}, "l": [3]}))
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Field selectors: `spec.nodeName=n1,status.phase!=Failed` over the fields that a kind offers.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::SelectorError;
 use crate::kinds::Kind;
@@ -47,6 +47,26 @@ impl FieldSelector {
     /// The value that a field must have, where the selector says it.
     pub fn required(&self, label: &str) -> Option<&str> {
         self.terms.iter().find(|t| t.equal && t.label == label).map(|t| t.value.as_str())
+    }
+
+    /// The part of an object that selectors of its kind look at: what a cache keeps beside the
+    /// object's bytes.
+    pub fn trim(kind: &Kind, object: &Value) -> Value {
+        let pointers = kind.selectable.iter().flat_map(|s| s.pointer.split('|'));
+        let always = ["/metadata/name", "/metadata/namespace", "/metadata/labels"];
+        let mut trimmed = Value::Object(Map::new());
+        for pointer in always.into_iter().chain(pointers) {
+            let Some(value) = object.pointer(pointer) else { continue };
+            let mut at = &mut trimmed;
+            for part in pointer.split('/').skip(1) {
+                if !at.is_object() {
+                    *at = Value::Object(Map::new());
+                }
+                at = &mut at[part];
+            }
+            *at = value.clone();
+        }
+        trimmed
     }
 
     /// Whether an object is chosen.
@@ -159,6 +179,7 @@ mod tests {
         ] {
             let selector = FieldSelector::parse(kind, text).expect("a selector");
             assert_eq!(selector.matches(&pod), wanted, "{text}");
+            assert_eq!(selector.matches(&FieldSelector::trim(kind, &pod)), wanted, "{text}");
         }
         assert_eq!(
             FieldSelector::parse(kind, "spec.foo=1").expect_err("an error").to_string(),

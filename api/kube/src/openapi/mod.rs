@@ -1,0 +1,9 @@
+//! OpenAPI documents made from the table of facts, one a group version, at first use.
+
+mod document;
+mod paths;
+mod schema;
+
+pub use document::{v2, v3_doc, v3_index};
+
+pub use crate::discovery::Document;
