@@ -1,4 +1,5 @@
 //! Pods on one machine: CRI, network, volumes, probes, kubelet API.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod agent;
 mod kubelet_api;

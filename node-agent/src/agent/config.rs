@@ -44,6 +44,10 @@ pub struct AgentConfig {
     pub node_lease_duration_seconds: u32,
     /// `--sync-frequency`: the slow relist that catches what events did not tell.
     pub sync_frequency: Duration,
+    /// `--container-log-max-size`: a log file that is larger is rotated.
+    pub container_log_max_bytes: u64,
+    /// `--container-log-max-files`: files that are kept of one container, the current one included.
+    pub container_log_max_files: usize,
     /// `--serialize-image-pulls`: one pull at a time.
     pub serialize_image_pulls: bool,
     /// `--max-parallel-image-pulls`: how many pulls at a time otherwise.
@@ -80,6 +84,8 @@ impl Default for AgentConfig {
             node_status_report_frequency: Duration::from_secs(300),
             node_lease_duration_seconds: 40,
             sync_frequency: Duration::from_secs(60),
+            container_log_max_bytes: 10 << 20,
+            container_log_max_files: 5,
             serialize_image_pulls: false,
             max_parallel_image_pulls: 4,
             seccomp_default: true,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use keelson_proto::cri;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::kubelet_api;
 use crate::node::{self, Machine};
-use crate::pods::{Cgroups, Mailboxes, Workers, run_pleg};
+use crate::pods::{Cgroups, Mailboxes, Workers, rotate_logs, run_pleg};
 
 /// Pauses between attempts to reach the API server at the start.
 const REGISTER_RETRY: Duration = Duration::from_millis(200);
@@ -41,7 +42,7 @@ pub enum StartError {
 pub struct Agent {
     cx: Arc<Context>,
     workers: Arc<Workers>,
-    tasks: JoinSet<()>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl Agent {
@@ -92,13 +93,14 @@ impl Agent {
         let own = cx.clone();
         tasks.spawn(async move { own.services.run(own.client.clone()).await });
         tasks.spawn(run_pleg(cx.clone()));
+        tasks.spawn(rotate_logs(cx.clone()));
         let (own, own_workers) = (cx.clone(), workers.clone());
         tasks.spawn(async move {
             pod_source::run(own.client.clone(), &own.config.node_name, &own_workers).await;
         });
         let own = cx.clone();
         tasks.spawn(async move { keep_node(&own).await });
-        Ok(Self { cx, workers, tasks })
+        Ok(Self { cx, workers, tasks: Mutex::new(tasks) })
     }
 
     /// The kubelet API. It trusts whoever reaches it: serve it on a connection in memory, or by `serve_kubelet`.
@@ -116,16 +118,17 @@ impl Agent {
 
     /// Serves the kubelet API with TLS until dropped. `tls` asks for client certificates of the cluster's CA;
     /// who has none needs a bearer token, and whoever it is, is authorized by the API server.
-    pub fn serve_kubelet(&mut self, listener: TcpListener, tls: Arc<rustls::ServerConfig>) {
+    pub fn serve_kubelet(&self, listener: TcpListener, tls: Arc<rustls::ServerConfig>) {
         let (router, client) = (self.kubelet_router(), self.cx.client.clone());
         let node = self.cx.config.node_name.clone();
-        self.tasks.spawn(kubelet_api::serve_tls(listener, tls, router, client, node));
+        self.tasks.lock().spawn(kubelet_api::serve_tls(listener, tls, router, client, node));
     }
 
     /// Ends the agent's tasks; containers run on.
-    pub async fn shutdown(mut self) {
+    pub async fn shutdown(&self) {
         self.workers.abort();
-        self.tasks.shutdown().await;
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        tasks.shutdown().await;
     }
 }
 

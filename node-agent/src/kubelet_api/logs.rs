@@ -254,6 +254,7 @@ impl Reader {
         let mut record = Vec::new();
         let mut polls = 0;
         let mut runs = true;
+        let mut rotated = false;
         loop {
             if lines.read_until(b'\n', &mut record).await? > 0 && record.ends_with(b"\n") {
                 self.record(&record).await?;
@@ -264,8 +265,14 @@ impl Reader {
                 return Ok(());
             }
             self.flush().await?;
-            let rotated = tokio::fs::metadata(path).await.is_ok_and(|now| now.ino() != inode);
+            let moved = tokio::fs::metadata(path).await.is_ok_and(|now| now.ino() != inode);
+            if moved && !rotated {
+                // What was written to the old file between the last read and its replacement.
+                rotated = true;
+                continue;
+            }
             if rotated {
+                rotated = false;
                 let file = File::open(path).await?;
                 inode = file.metadata().await?.ino();
                 lines = BufReader::with_capacity(CHUNK_BYTES, file);

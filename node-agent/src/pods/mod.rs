@@ -10,6 +10,7 @@ mod hosts;
 mod images;
 mod kill;
 mod log_lines;
+mod log_rotation;
 mod lookup;
 mod mailbox;
 mod observe;
@@ -31,6 +32,7 @@ mod workers;
 pub(crate) use cgroups::Cgroups;
 pub(crate) use downward::{PodFacts, field_value, resource_value};
 pub(crate) use log_lines::{LogLine, LogStream};
+pub(crate) use log_rotation::run as rotate_logs;
 pub(crate) use lookup::{
     container_spec, full_name, name_of, namespace_of, restartable_init, uid_of,
 };
