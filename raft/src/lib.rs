@@ -1,1 +1,29 @@
 //! openraft over keelson-storage: log store, state machine, peer network, batching, read index.
+//!
+//! [`Node`] is all that others see of consensus. The library's types stay inside of this crate,
+//! fixed in [`types`]; time, tasks and randomness come from [`runtime`], the disk from
+//! `keelson_storage::disk`, other members from [`peer::Transport`]: a simulator provides them all.
+
+pub mod config;
+pub mod error;
+mod leadership;
+mod leases;
+pub mod log;
+mod machine;
+mod node;
+pub mod peer;
+mod peers;
+mod proposals;
+mod propose;
+mod reads;
+pub mod runtime;
+mod start;
+mod status;
+pub mod types;
+
+pub use config::NodeConfig;
+pub use error::{LeaseError, ProposeError, ReadError, StartError};
+pub use leadership::Leadership;
+pub use node::Node;
+pub use status::Status;
+pub use types::Member;

@@ -103,11 +103,7 @@ impl SimulatedDisk {
     fn handle(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let state = self.state.lock();
         let content = state.names.get(path).cloned().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Arc::new(SimulatedFile {
-            disk: self.clone(),
-            content,
-            generation: state.generation,
-        }))
+        Ok(Arc::new(SimulatedFile { disk: self.clone(), content, generation: state.generation }))
     }
 }
 
@@ -143,9 +139,7 @@ impl Disk for SimulatedDisk {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let state = self.state.lock();
         let here = state.names.keys().filter(|path| path.parent() == Some(dir));
-        Ok(here
-            .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
-            .collect())
+        Ok(here.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect())
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {

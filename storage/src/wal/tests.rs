@@ -148,11 +148,8 @@ fn try_damage(state_synced: bool, damage: impl Fn(&SimulatedDisk, &Path, usize))
         let path = dir().join(name);
         let base = segment::parse_name(name).unwrap();
         let is_last = name == names.last().unwrap();
-        let used = if is_last {
-            summary.end - base
-        } else {
-            intact.content(&path).unwrap().len() as u64
-        };
+        let used =
+            if is_last { summary.end - base } else { intact.content(&path).unwrap().len() as u64 };
         for offset in (0..used).step_by(7) {
             let disk = filled(state_synced);
             damage(&disk, &path, usize::try_from(offset).unwrap());

@@ -189,9 +189,7 @@ impl Wal {
         let mut removed = false;
         while let Some(base) = released(&self.ends) {
             let path = self.dir.join(file_name(base));
-            self.disk
-                .remove_file(&path)
-                .map_err(|error| WalError::io("remove", &path, error))?;
+            self.disk.remove_file(&path).map_err(|error| WalError::io("remove", &path, error))?;
             self.segments.write().remove(&base);
             self.ends.remove(0);
             removed = true;

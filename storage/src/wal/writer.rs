@@ -116,11 +116,7 @@ pub struct WalWriter {
 impl WalWriter {
     /// A writer and its inbox. With `wake`, arrivals call it instead of waking a thread.
     pub fn new(wal: Wal, wake: Option<Box<dyn Fn() + Send + Sync>>) -> (Self, WalQueue) {
-        let shared = Arc::new(Shared {
-            waiting: Mutex::default(),
-            arrived: Condvar::new(),
-            wake,
-        });
+        let shared = Arc::new(Shared { waiting: Mutex::default(), arrived: Condvar::new(), wake });
         let queue = WalQueue { shared: shared.clone() };
         (Self { wal, shared, places: Vec::new() }, queue)
     }

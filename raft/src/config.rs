@@ -1,0 +1,90 @@
+//! NodeConfig: what a member must be told to start.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keelson_storage::disk::{Disk, RealDisk};
+
+use crate::error::StartError;
+use crate::peer::{PeerTls, Transport};
+use crate::types::Member;
+
+/// etcd's default.
+pub const HEARTBEAT: Duration = Duration::from_millis(100);
+/// etcd's default.
+pub const ELECTION: Duration = Duration::from_millis(1000);
+
+/// How to start a member.
+pub struct NodeConfig {
+    /// This member.
+    pub node_id: u64,
+    /// Its cluster; members of another cluster are refused.
+    pub cluster_id: u64,
+    /// Holds `wal/` and, while one arrives, a snapshot.
+    pub data_dir: PathBuf,
+    /// The cluster's first members; looked at only when the data directory is empty.
+    pub members: BTreeMap<u64, Member>,
+    /// A leader is heard at least this often.
+    pub heartbeat: Duration,
+    /// Without a leader for this long, and up to twice that, a member stands for election.
+    pub election: Duration,
+    /// Where other members connect; `None` in a cluster of one.
+    pub peer_listener: Option<TcpListener>,
+    /// Certificates for peer connections.
+    pub peer_tls: Option<PeerTls>,
+    /// In the place of sockets, for a simulation.
+    pub transport: Option<Arc<dyn Transport>>,
+    /// Where the WAL is kept.
+    pub disk: Arc<dyn Disk>,
+    /// Threads for consensus and peers.
+    pub threads: usize,
+}
+
+impl NodeConfig {
+    /// A cluster of one, with etcd's timings.
+    pub fn new(node_id: u64, cluster_id: u64, data_dir: PathBuf) -> Self {
+        Self {
+            node_id,
+            cluster_id,
+            data_dir,
+            members: BTreeMap::from([(node_id, Member::default())]),
+            heartbeat: HEARTBEAT,
+            election: ELECTION,
+            peer_listener: None,
+            peer_tls: None,
+            transport: None,
+            disk: Arc::new(RealDisk),
+            threads: 2,
+        }
+    }
+
+    /// A request is given up after this long, as in etcd.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(5) + self.election * 2
+    }
+
+    /// The library's settings.
+    pub(crate) fn consensus(&self) -> Result<openraft::Config, StartError> {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let config = openraft::Config {
+            cluster_name: format!("{:x}", self.cluster_id),
+            heartbeat_interval: millis(self.heartbeat),
+            election_timeout_min: millis(self.election),
+            election_timeout_max: millis(self.election) * 2,
+            install_snapshot_timeout: 60_000,
+            max_payload_entries: 4096,
+            // A follower is sent entries as long as there are any.
+            replication_lag_threshold: u64::MAX / 2,
+            snapshot_policy: openraft::SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: 5000,
+            purge_batch_size: 256,
+            enable_pre_vote: Some(true),
+            backoff: "20ms 50ms 100ms ...500ms".to_owned(),
+            ..openraft::Config::default()
+        };
+        config.validate().map_err(|error| StartError::Config(error.to_string()))
+    }
+}

@@ -1,0 +1,215 @@
+//! Leases: the leader's deadlines over the rules of `keelson_storage::lease`. Renewals live in its
+//! memory; endings and checkpoints go through the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keelson_proto::raft as pb;
+use keelson_proto::raft::keep_alive_reply::Fate;
+use keelson_storage::command::{Command, LeaseCheckpoints, LeaseRevoke, Op};
+use keelson_storage::lease::Expiry;
+use keelson_storage::view::View;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::error::LeaseError;
+use crate::leadership::Leadership;
+use crate::peers::Peers;
+use crate::runtime::{Moment, Runtime};
+
+/// Leases of one proposal.
+const LEASES_A_PROPOSAL: usize = 1000;
+/// A new leader may end a lease this much too late.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
+/// Before a failed proposal is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// The deadlines; clones share them.
+#[derive(Clone)]
+pub(crate) struct Leases {
+    view: View,
+    expiry: Arc<Mutex<Option<Expiry>>>,
+}
+
+impl Leases {
+    pub(crate) fn new(view: View) -> Self {
+        Self { view, expiry: Arc::default() }
+    }
+
+    /// Renews a lease if this member leads.
+    pub(crate) fn renew_here(&self, id: i64) -> pb::KeepAliveReply {
+        let mut expiry = self.expiry.lock();
+        let Some(expiry) = expiry.as_mut() else {
+            return pb::KeepAliveReply { fate: Fate::NotLeader as i32, ttl_seconds: 0 };
+        };
+        let now = Moment::now().since_start();
+        let renewed = expiry.renew(id, now).or_else(|| {
+            // Granted a moment ago.
+            expiry.remaining(id, now).is_none().then(|| {
+                expiry.reconcile(&self.view.leases(), now);
+                expiry.renew(id, now)
+            })?
+        });
+        answer(renewed)
+    }
+
+    /// What is left of a lease, in whole seconds, if this member leads.
+    pub(crate) fn remaining_here(&self, id: i64) -> pb::KeepAliveReply {
+        let expiry = self.expiry.lock();
+        let Some(expiry) = expiry.as_ref() else {
+            return pb::KeepAliveReply { fate: Fate::NotLeader as i32, ttl_seconds: 0 };
+        };
+        let left = expiry.remaining(id, Moment::now().since_start());
+        let left = left.or_else(|| {
+            self.view.lease(id).map(|lease| Duration::from_secs(lease.ttl_seconds.unsigned_abs()))
+        });
+        answer(left.map(|left| i64::try_from(left.as_secs()).unwrap_or(i64::MAX)))
+    }
+
+    /// Asks whoever leads.
+    pub(crate) async fn renew(
+        &self,
+        id: i64,
+        leadership: &Leadership,
+        peers: &Peers,
+    ) -> Result<i64, LeaseError> {
+        let reply = match leadership.leader {
+            _ if leadership.is_own => self.renew_here(id),
+            Some(leader) => peers.keep_alive(leader, id).await.map_err(|_| LeaseError::NoLeader)?,
+            None => return Err(LeaseError::NoLeader),
+        };
+        read(&reply)
+    }
+
+    /// Asks whoever leads.
+    pub(crate) async fn remaining(
+        &self,
+        id: i64,
+        leadership: &Leadership,
+        peers: &Peers,
+    ) -> Result<i64, LeaseError> {
+        let reply = match leadership.leader {
+            _ if leadership.is_own => self.remaining_here(id),
+            Some(leader) => {
+                peers.time_to_live(leader, id).await.map_err(|_| LeaseError::NoLeader)?
+            }
+            None => return Err(LeaseError::NoLeader),
+        };
+        read(&reply)
+    }
+}
+
+fn answer(ttl: Option<i64>) -> pb::KeepAliveReply {
+    match ttl {
+        Some(ttl_seconds) => pb::KeepAliveReply { fate: Fate::Renewed as i32, ttl_seconds },
+        None => pb::KeepAliveReply { fate: Fate::NotFound as i32, ttl_seconds: 0 },
+    }
+}
+
+fn read(reply: &pb::KeepAliveReply) -> Result<i64, LeaseError> {
+    match reply.fate() {
+        Fate::Renewed => Ok(reply.ttl_seconds),
+        Fate::NotFound => Err(LeaseError::NotFound),
+        Fate::NotLeader => Err(LeaseError::NoLeader),
+    }
+}
+
+/// The keeper's task: while this member leads, it ends leases whose time has passed.
+pub(crate) struct LeaseKeeper<P> {
+    pub(crate) leases: Leases,
+    pub(crate) leadership: watch::Receiver<Leadership>,
+    /// Added to each lease when this member becomes leader.
+    pub(crate) grace: Duration,
+    /// Proposes a command and waits; whether it was applied.
+    pub(crate) propose: P,
+}
+
+impl<P, F> LeaseKeeper<P>
+where
+    P: Fn(Command) -> F,
+    F: Future<Output = bool>,
+{
+    /// Runs until leadership is no longer watched.
+    pub(crate) async fn run(mut self) {
+        let mut granted = self.leases.view.leases_changed();
+        let mut term = None;
+        let mut checkpointed = Moment::now();
+        loop {
+            let leadership = *self.leadership.borrow_and_update();
+            let leads = leadership.is_own.then_some(leadership.term);
+            if leads != term {
+                term = leads;
+                self.take_over(leads.is_some());
+                checkpointed = Moment::now();
+            }
+            let mut pause = None;
+            if term.is_some() {
+                granted.borrow_and_update();
+                let next = self.reconcile();
+                pause = next;
+                if next == Some(Duration::ZERO) {
+                    if !self.end_expired().await {
+                        Runtime::sleep(RETRY_PAUSE).await;
+                    }
+                    continue;
+                }
+                if next.is_some() && checkpointed.age() >= CHECKPOINT_INTERVAL {
+                    checkpointed = Moment::now();
+                    self.checkpoint().await;
+                }
+            }
+            let longest = pause.map(|pause| pause.min(CHECKPOINT_INTERVAL));
+            tokio::select! {
+                biased;
+                changed = self.leadership.changed() => if changed.is_err() { return },
+                changed = granted.changed() => if changed.is_err() { return },
+                () = Runtime::sleep(longest.unwrap_or_default()), if longest.is_some() => {}
+            }
+        }
+    }
+
+    fn take_over(&self, leads: bool) {
+        let now = Moment::now().since_start();
+        *self.leases.expiry.lock() = leads
+            .then(|| Expiry::promoted(self.leases.view.leases().into_values(), now, self.grace));
+    }
+
+    /// Takes up new leases; the time until the next one ends.
+    fn reconcile(&self) -> Option<Duration> {
+        let now = Moment::now().since_start();
+        let mut expiry = self.leases.expiry.lock();
+        let expiry = expiry.as_mut()?;
+        expiry.reconcile(&self.leases.view.leases(), now);
+        Some(expiry.next()?.saturating_sub(now))
+    }
+
+    async fn end_expired(&self) -> bool {
+        let now = Moment::now().since_start();
+        let ids = match self.leases.expiry.lock().as_ref() {
+            Some(expiry) => expiry.expired(now, LEASES_A_PROPOSAL),
+            None => Vec::new(),
+        };
+        if ids.is_empty() {
+            return true;
+        }
+        let revoke = LeaseRevoke { ids, expired: true };
+        (self.propose)(Command { op: Some(Op::LeaseRevoke(revoke)) }).await
+    }
+
+    async fn checkpoint(&self) {
+        loop {
+            let now = Moment::now().since_start();
+            let checkpoints = match self.leases.expiry.lock().as_mut() {
+                Some(expiry) => expiry.checkpoints(now, CHECKPOINT_INTERVAL, LEASES_A_PROPOSAL),
+                None => Vec::new(),
+            };
+            if checkpoints.is_empty() {
+                return;
+            }
+            let op = Op::LeaseCheckpoints(LeaseCheckpoints { checkpoints });
+            if !(self.propose)(Command { op: Some(op) }).await {
+                return;
+            }
+        }
+    }
+}

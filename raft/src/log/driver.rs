@@ -1,0 +1,69 @@
+//! Drives the WAL's writer: on a thread of its own, or as a task of the simulator.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use keelson_storage::wal::{Wal, WalQueue, WalWriter};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::runtime::{Runtime, current};
+
+/// The simulated disk answers within this long.
+const SIMULATED_SYNC_MAX: Duration = Duration::from_millis(3);
+
+/// The running writer; [`WalHandle::stop`] ends it.
+#[derive(Debug)]
+pub(crate) struct WalHandle {
+    queue: WalQueue,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+impl WalHandle {
+    /// Starts a writer on this thread's kind of runtime.
+    pub(crate) fn start(wal: Wal) -> io::Result<(WalQueue, Self)> {
+        if current().is_some() {
+            return Ok(Self::start_task(wal));
+        }
+        let (writer, queue) = WalWriter::new(wal, None);
+        let thread = thread::Builder::new().name("wal".to_owned()).spawn(move || {
+            // The queue remembers the failure and tells everybody who waits.
+            let _ = writer.run();
+        })?;
+        Ok((queue.clone(), Self { queue, thread: Mutex::new(Some(thread)) }))
+    }
+
+    fn start_task(wal: Wal) -> (WalQueue, Self) {
+        let arrived = Arc::new(Notify::new());
+        let wake = arrived.clone();
+        let (mut writer, queue) = WalWriter::new(wal, Some(Box::new(move || wake.notify_one())));
+        drop(Runtime::spawn(async move {
+            loop {
+                arrived.notified().await;
+                let nanos = Runtime::random() % SIMULATED_SYNC_MAX.as_nanos() as u64;
+                Runtime::sleep(Duration::from_nanos(nanos)).await;
+                let written = writer.turn().and_then(|_| writer.rest());
+                if written.is_err() {
+                    return;
+                }
+            }
+        }));
+        (queue.clone(), Self { queue, thread: Mutex::new(None) })
+    }
+
+    /// Writes what waits, and ends the writer. Blocks until it has.
+    pub(crate) fn stop(&self) {
+        self.queue.stop();
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for WalHandle {
+    fn drop(&mut self) {
+        self.queue.stop();
+    }
+}

@@ -1,0 +1,230 @@
+//! Machine: the library's state machine over the store's. A slice of committed entries is one
+//! apply; callers are answered by [`Proposals`].
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use keelson_storage::entry::{LogEntry, Payload};
+use keelson_storage::machine::{Flusher, StateMachine};
+use keelson_storage::snapshot::SnapshotReader;
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use crate::log::{decode_membership, encode_membership};
+use crate::proposals::{Proposals, decode_command};
+use crate::types::{
+    self, Applied, Entry, LogId, SnapshotMeta, StoredMembership, Types, log_id, outer_index,
+};
+
+/// A snapshot is due after this many bytes of entries were applied since the last.
+const SNAPSHOT_BYTES: usize = 64 * 1024 * 1024;
+/// Or after this many entries: replaying them takes a fraction of a second.
+const SNAPSHOT_ENTRIES: usize = 100_000;
+
+/// The content of a snapshot.
+pub(crate) enum SnapshotData {
+    /// Of the own state, to be sent.
+    Own(SnapshotReader),
+    /// From the leader, to be installed.
+    Received(Box<dyn Read + Send>),
+}
+
+/// The state machine as the library drives it.
+#[derive(Clone)]
+pub(crate) struct Machine {
+    machine: Arc<Mutex<StateMachine>>,
+    flusher: Flusher,
+    proposals: Proposals,
+    applied: watch::Sender<u64>,
+    /// The snapshot that the log may be released up to.
+    built: Arc<Mutex<Option<SnapshotMeta>>>,
+    since_snapshot: Arc<Mutex<(usize, usize)>>,
+    /// Told when a snapshot is due.
+    due: Arc<Notify>,
+}
+
+impl Machine {
+    pub(crate) fn new(machine: StateMachine, proposals: Proposals) -> Self {
+        let (applied, _) = watch::channel(machine.applied().index);
+        let flusher = machine.flusher();
+        Self {
+            machine: Arc::new(Mutex::new(machine)),
+            flusher,
+            proposals,
+            applied,
+            built: Arc::default(),
+            since_snapshot: Arc::default(),
+            due: Arc::default(),
+        }
+    }
+
+    /// The applied index, counted from 1.
+    pub(crate) fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    /// Told when a snapshot is due.
+    pub(crate) fn snapshot_due(&self) -> Arc<Notify> {
+        self.due.clone()
+    }
+
+    fn apply_now(&self, entries: &[Entry]) -> io::Result<()> {
+        let mut own = Vec::new();
+        let mut log = Vec::with_capacity(entries.len());
+        let mut bytes = 0;
+        for (place, entry) in entries.iter().enumerate() {
+            if let EntryPayload::Normal(payload) = &entry.payload {
+                bytes += payload.0.len();
+                own.extend(self.proposals.own_sequence(payload).map(|sequence| (place, sequence)));
+            }
+            log.push(log_entry(entry)?);
+        }
+        let Some(last) = log.last().map(|entry| entry.index) else { return Ok(()) };
+        let results = self.machine.lock().apply(&log);
+        assert_eq!(results.len(), log.len(), "every entry has a result");
+        // Readers who wait for this index may go on before the callers do: the state is visible.
+        self.applied.send_replace(last);
+        let mut results = results.into_iter().enumerate();
+        self.proposals.complete(own.into_iter().filter_map(|(place, sequence)| {
+            let (_, result) = results.by_ref().find(|(at, _)| *at == place)?;
+            Some((sequence, Ok(result)))
+        }));
+        self.count(log.len(), bytes);
+        Ok(())
+    }
+
+    fn count(&self, entries: usize, bytes: usize) {
+        let mut since = self.since_snapshot.lock();
+        since.0 += entries;
+        since.1 += bytes;
+        if since.0 >= SNAPSHOT_ENTRIES || since.1 >= SNAPSHOT_BYTES {
+            *since = (0, 0);
+            self.due.notify_one();
+        }
+    }
+
+    fn snapshot(
+        &self,
+    ) -> io::Result<Snapshot<types::CommittedLeader, u64, types::Member, SnapshotData>> {
+        let reader = self.machine.lock().snapshot().map_err(io::Error::other)?;
+        let (last_log_id, last_membership) = position(reader.applied())?;
+        let meta = SnapshotMeta { last_log_id, last_membership };
+        Ok(Snapshot { meta, snapshot: SnapshotData::Own(reader) })
+    }
+}
+
+fn position(
+    applied: &keelson_storage::machine::Applied,
+) -> io::Result<(Option<LogId>, StoredMembership)> {
+    let membership = match &applied.membership {
+        Some(bytes) => decode_membership(bytes.clone())?,
+        None => StoredMembership::default(),
+    };
+    Ok((log_id(applied.term, applied.index), membership))
+}
+
+fn log_entry(entry: &Entry) -> io::Result<LogEntry> {
+    let payload = match &entry.payload {
+        EntryPayload::Blank => Payload::Blank,
+        EntryPayload::Normal(payload) => {
+            Payload::Command(decode_command(payload).map_err(io::Error::other)?)
+        }
+        EntryPayload::Membership(membership) => {
+            Payload::Membership(encode_membership(Some(entry.log_id), membership))
+        }
+    };
+    let index = outer_index(entry.log_id.index);
+    Ok(LogEntry { term: entry.log_id.leader_id.term, index, payload })
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        let applied = self.machine.lock().applied();
+        position(&applied)
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut batch = Vec::with_capacity(entries.size_hint().0);
+        let mut responders = Vec::new();
+        while let Some(item) = entries.next().await {
+            let (entry, responder) = item?;
+            batch.push(entry);
+            responders.extend(responder);
+        }
+        self.apply_now(&batch)?;
+        for responder in responders {
+            responder.send(Applied);
+        }
+        Ok(())
+    }
+
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Self> {
+        Some(self.clone())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotData,
+    ) -> Result<(), io::Error> {
+        let SnapshotData::Received(source) = snapshot else {
+            // The own state is where it is.
+            return Ok(());
+        };
+        let machine = self.machine.clone();
+        let applied = blocking(move || machine.lock().install(source)).await?;
+        let applied = applied.map_err(io::Error::other)?;
+        let (last_log_id, _) = position(&applied)?;
+        assert_eq!(last_log_id, meta.last_log_id, "a snapshot is of the position it names");
+        *self.built.lock() = Some(meta.clone());
+        self.applied.send_replace(applied.index);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> Result<Option<Snapshot<types::CommittedLeader, u64, types::Member, SnapshotData>>, io::Error>
+    {
+        // The state goes on after a snapshot was built; what is sent is its newest state.
+        if self.built.lock().is_none() {
+            return Ok(None);
+        }
+        self.snapshot().map(Some)
+    }
+}
+
+impl RaftSnapshotBuilder<Types> for Machine {
+    type SnapshotData = SnapshotData;
+
+    /// A snapshot is the state made durable in the engine: the log before it is not needed here.
+    async fn build_snapshot(
+        &mut self,
+    ) -> Result<Snapshot<types::CommittedLeader, u64, types::Member, SnapshotData>, io::Error> {
+        let snapshot = self.snapshot()?;
+        let flusher = self.flusher.clone();
+        blocking(move || flusher.flush()).await?;
+        *self.built.lock() = Some(snapshot.meta.clone());
+        Ok(snapshot)
+    }
+}
+
+/// Runs what may take long beside the consensus tasks; in a simulation, at once.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    if crate::runtime::current().is_some() {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
+}

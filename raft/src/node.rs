@@ -1,0 +1,236 @@
+//! Node: a running member. What the faces of the store call; clones share it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keelson_storage::command::{Command, Reply};
+use keelson_storage::machine::StateMachine;
+use keelson_storage::view::View;
+use keelson_storage::watch::WatchHub;
+use openraft::Raft;
+use openraft::async_runtime::watch::WatchReceiver;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::config::NodeConfig;
+use crate::error::{LeaseError, ProposeError, ReadError, StartError};
+use crate::leadership::Leadership;
+use crate::leases::Leases;
+use crate::log::LogStore;
+use crate::machine::Machine;
+use crate::peers::Peers;
+use crate::proposals::Proposals;
+use crate::propose::{Proposer, Work};
+use crate::reads::Reader;
+use crate::runtime::Runtime;
+use crate::start;
+use crate::status::Status;
+use crate::types::{Member, StoredMembership, Types, outer_index};
+
+/// A member of a cluster.
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) node_id: u64,
+    pub(crate) cluster_id: u64,
+    pub(crate) view: View,
+    pub(crate) hub: WatchHub,
+    pub(crate) raft: Raft<Types, Machine>,
+    pub(crate) log: LogStore,
+    pub(crate) proposals: Proposals,
+    pub(crate) proposer: Proposer,
+    pub(crate) readers: mpsc::Sender<Reader>,
+    pub(crate) leases: Leases,
+    pub(crate) peers: Peers,
+    pub(crate) leadership: watch::Receiver<Leadership>,
+    pub(crate) membership: watch::Receiver<StoredMembership>,
+    pub(crate) applied: watch::Receiver<u64>,
+    pub(crate) election: Duration,
+    /// Told when the member has stopped, with the reason.
+    pub(crate) stopped: watch::Receiver<Option<String>>,
+    /// Consensus and peers have threads of their own; `None` in a simulation.
+    pub(crate) threads: Option<tokio::runtime::Runtime>,
+}
+
+impl Node {
+    /// Starts a member on a data directory and the state that belongs to it. When this returns,
+    /// the state is replayed to what was known to be committed, and a cluster of one is ready for
+    /// proposals.
+    pub async fn start(config: NodeConfig, machine: StateMachine) -> Result<Self, StartError> {
+        start::start(config, machine).await
+    }
+
+    /// Has a command applied. The reply is this member's own: what it says can be read here.
+    pub async fn propose(&self, command: Command) -> Result<Reply, ProposeError> {
+        let (payload, sequence, outcome) = self.inner.proposals.register(&command)?;
+        if let Err(error) = self.inner.proposer.try_submit(Work::Local { sequence, payload }) {
+            self.inner.proposals.forget(sequence);
+            return Err(error);
+        }
+        match outcome.await {
+            Ok(outcome) => outcome?.map_err(ProposeError::Apply),
+            Err(_) => Err(ProposeError::Stopped),
+        }
+    }
+
+    /// Returns when the own state holds everything that was acknowledged before the call.
+    pub async fn read_index(&self) -> Result<(), ReadError> {
+        let (reader, ready) = oneshot::channel();
+        self.inner.readers.send(reader).await.map_err(|_| ReadError::Stopped)?;
+        ready.await.map_err(|_| ReadError::Stopped)?
+    }
+
+    /// The state, for reads.
+    pub fn view(&self) -> &View {
+        &self.inner.view
+    }
+
+    /// Where watchers subscribe.
+    pub fn hub(&self) -> &WatchHub {
+        &self.inner.hub
+    }
+
+    /// Renews a lease; its time to live in seconds.
+    pub async fn renew_lease(&self, id: i64) -> Result<i64, LeaseError> {
+        let inner = self.inner.clone();
+        self.on_own_threads(async move {
+            let leadership = *inner.leadership.borrow();
+            inner.leases.renew(id, &leadership, &inner.peers).await
+        })
+        .await
+        .unwrap_or(Err(LeaseError::Stopped))
+    }
+
+    /// Seconds that are left of a lease, as the leader knows.
+    pub async fn lease_remaining(&self, id: i64) -> Result<i64, LeaseError> {
+        let inner = self.inner.clone();
+        self.on_own_threads(async move {
+            let leadership = *inner.leadership.borrow();
+            inner.leases.remaining(id, &leadership, &inner.peers).await
+        })
+        .await
+        .unwrap_or(Err(LeaseError::Stopped))
+    }
+
+    /// This member's id.
+    pub fn node_id(&self) -> u64 {
+        self.inner.node_id
+    }
+
+    /// The cluster's id.
+    pub fn cluster_id(&self) -> u64 {
+        self.inner.cluster_id
+    }
+
+    /// Who leads, and changes of it.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.clone()
+    }
+
+    /// The applied index, counted from 1, and changes of it.
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.inner.applied.clone()
+    }
+
+    /// Where this member stands.
+    pub fn status(&self) -> Status {
+        let inner = &self.inner;
+        let metrics = inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let is_learner = !membership.voter_ids().any(|id| id == inner.node_id);
+        Status {
+            member_id: inner.node_id,
+            cluster_id: inner.cluster_id,
+            leader: metrics.current_leader,
+            term: metrics.current_term,
+            last_index: metrics.last_log_index.map_or(0, outer_index),
+            committed: metrics.local_committed.map_or(0, |id| outer_index(id.index)),
+            applied: *inner.applied.borrow(),
+            is_learner,
+            proposals_pending: inner.proposals.len(),
+        }
+    }
+
+    /// The members, learners included.
+    pub fn members(&self) -> BTreeMap<u64, Member> {
+        let membership = self.inner.membership.borrow();
+        membership.membership().nodes().map(|(id, member)| (*id, member.clone())).collect()
+    }
+
+    /// The members that vote.
+    pub fn voters(&self) -> Vec<u64> {
+        self.inner.membership.borrow().membership().voter_ids().collect()
+    }
+
+    /// Waits until the member has stopped by itself, or by [`Node::shutdown`]; says why.
+    pub async fn stopped(&self) -> String {
+        let mut stopped = self.inner.stopped.clone();
+        let reason = stopped.wait_for(Option::is_some).await;
+        reason.ok().and_then(|reason| reason.clone()).unwrap_or_else(|| "stopped".to_owned())
+    }
+
+    /// Hands leadership over where there is somebody to take it, and stops.
+    pub async fn shutdown(&self) {
+        let inner = self.inner.clone();
+        let _ = self
+            .on_own_threads(async move {
+                inner.hand_over().await;
+                let _ = inner.raft.shutdown().await;
+                inner.proposals.close();
+                inner.log.close();
+            })
+            .await;
+    }
+
+    /// Sockets and tasks of peers belong to the threads of consensus, whoever asks.
+    async fn on_own_threads<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        match &self.inner.threads {
+            Some(threads) => threads.spawn(work).await.ok(),
+            None => Some(work.await),
+        }
+    }
+}
+
+impl Inner {
+    async fn hand_over(&self) {
+        let mut leadership = self.leadership.clone();
+        let own = leadership.borrow_and_update().is_own;
+        let successor = self.voters_but_own().into_iter().next();
+        let (true, Some(successor)) = (own, successor) else { return };
+        if self.raft.trigger().transfer_leader(successor).await.is_ok() {
+            let done = leadership.wait_for(|now| !now.is_own);
+            let _ = Runtime::timeout(self.election, async { done.await.map(|_| ()) }).await;
+        }
+    }
+
+    /// Other voters, the one whose log is furthest first.
+    fn voters_but_own(&self) -> Vec<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let matching = |id: &u64| {
+            let replication = metrics.replication.as_ref()?;
+            replication.get(id).copied().flatten().map(|id| id.index)
+        };
+        let membership = metrics.membership_config.membership();
+        let mut voters: Vec<u64> =
+            membership.voter_ids().filter(|id| *id != self.node_id).collect();
+        voters.sort_by_key(|id| std::cmp::Reverse(matching(id)));
+        voters
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.proposals.close();
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
+}

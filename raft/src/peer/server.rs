@@ -1,0 +1,308 @@
+//! PeerServer: answers the calls of other members.
+
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Seek, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use keelson_proto::raft as pb;
+use openraft::raft::TransferLeaderRequest;
+use openraft::{Raft, Snapshot};
+use prost::Message;
+use tokio::sync::mpsc;
+
+use super::channel::{framed, write_frames};
+use super::frame::{FORMAT_VERSION, Frame, FrameReader, Kind, encode, encode_bytes};
+use super::transport::{Connection, Transport};
+use super::wire;
+use crate::leases::Leases;
+use crate::log::{LogStore, stored_membership};
+use crate::machine::{Machine, SnapshotData};
+use crate::propose::{Proposer, Work};
+use crate::reads::confirmed_index;
+use crate::runtime::Runtime;
+use crate::types::{Append, Payload, SnapshotMeta, Types};
+
+/// Replies that wait to be written.
+const OUTBOX_FRAMES: usize = 4096;
+const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
+/// After a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// What calls are answered from; clones share it.
+#[derive(Clone)]
+pub(crate) struct Service {
+    pub(crate) cluster_id: u64,
+    pub(crate) node_id: u64,
+    pub(crate) raft: Raft<Types, Machine>,
+    pub(crate) log: LogStore,
+    pub(crate) proposer: Proposer,
+    pub(crate) leases: Leases,
+    /// Where a snapshot is kept while it arrives; `None`: in memory.
+    pub(crate) snapshot_file: Option<PathBuf>,
+}
+
+/// Accepts connections and answers on them.
+pub(crate) struct PeerServer {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) service: Service,
+}
+
+impl PeerServer {
+    /// Serves until it is dropped.
+    pub(crate) async fn run(self) {
+        loop {
+            match self.transport.accept().await {
+                Ok(connection) => {
+                    let service = self.service.clone();
+                    drop(Runtime::spawn(async move {
+                        if let Err(error) = service.serve(connection).await {
+                            tracing::debug!(%error, "a peer connection ended");
+                        }
+                    }));
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "cannot accept a peer connection");
+                    Runtime::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+type Reader = FrameReader<Box<dyn tokio::io::AsyncRead + Send + Sync + Unpin>>;
+
+impl Service {
+    async fn serve(self, connection: Connection) -> io::Result<()> {
+        let (mut reader, writer) = framed(connection);
+        let (outbox, inbox) = mpsc::channel(OUTBOX_FRAMES);
+        drop(Runtime::spawn(write_frames(writer, inbox)));
+        self.greet(&mut reader, &outbox).await?;
+        let mut appends: FuturesUnordered<BoxFuture<'static, Bytes>> = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                biased;
+                Some(reply) = appends.next(), if !appends.is_empty() => {
+                    send(&outbox, reply).await?;
+                }
+                frame = reader.next() => {
+                    let Some(frame) = frame? else { return Ok(()) };
+                    match frame.kind {
+                        Kind::Append | Kind::Heartbeat => {
+                            // Polled once at once: entries reach consensus in the order they came.
+                            let mut reply = self.append(&frame)?;
+                            match (&mut reply).now_or_never() {
+                                Some(reply) => send(&outbox, reply).await?,
+                                None => appends.push(reply),
+                            }
+                        }
+                        Kind::SnapshotHead => {
+                            let reply = self.receive_snapshot(&frame, &mut reader).await?;
+                            send(&outbox, reply).await?;
+                        }
+                        _ => {
+                            let service = self.clone();
+                            let outbox = outbox.clone();
+                            drop(Runtime::spawn(async move {
+                                let reply = service.answer(&frame).await.unwrap_or_else(|error| {
+                                    let reason = error.to_string();
+                                    encode_bytes(Kind::Refusal, frame.call, reason.as_bytes())
+                                });
+                                let _ = outbox.send(reply).await;
+                            }));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn greet(&self, reader: &mut Reader, outbox: &mpsc::Sender<Bytes>) -> io::Result<()> {
+        let hello = Runtime::timeout(GREETING_TIMEOUT, reader.next())
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
+            .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        if hello.kind != Kind::Hello {
+            return Err(io::Error::other("a peer that does not greet"));
+        }
+        let hello: pb::Hello = hello.decode()?;
+        let refusal = if hello.format_version != FORMAT_VERSION {
+            format!("peer protocol version {} is not {FORMAT_VERSION}", hello.format_version)
+        } else if hello.cluster_id != self.cluster_id {
+            format!("cluster {:x} is not {:x}", hello.cluster_id, self.cluster_id)
+        } else if hello.to != self.node_id {
+            format!("member {:x} is not {:x}", hello.to, self.node_id)
+        } else {
+            String::new()
+        };
+        let welcome = pb::Welcome { format_version: FORMAT_VERSION, refusal: refusal.clone() };
+        send(outbox, encode(Kind::Welcome, 0, &welcome)).await?;
+        if refusal.is_empty() { Ok(()) } else { Err(io::Error::other(refusal)) }
+    }
+
+    /// Hands entries to consensus; the reply follows when they are on disk. A heartbeat of the
+    /// leader that is already followed is answered at once, once consensus has it: it must not
+    /// wait for the disk.
+    fn append(&self, frame: &Frame) -> io::Result<BoxFuture<'static, Bytes>> {
+        let request: Append = wire::from_append(frame.decode()?)?;
+        let call = frame.call;
+        let early = (frame.kind == Kind::Heartbeat
+            && request.vote.committed
+            && self.log.vote() == Some(request.vote)
+            && self.log.holds(request.prev_log_id))
+        .then(|| reply(call, &wire::appended(Ok(request.prev_log_id))));
+        let range = (request.prev_log_id, request.entries.last().map(|entry| entry.log_id));
+        let raft = self.raft.clone();
+        let mut appended = async move {
+            match raft.append_entries(request).await {
+                Ok(result) => {
+                    let last = range.1.or(range.0);
+                    reply(call, &wire::appended(result.into_stream_result(range.0, last)))
+                }
+                Err(error) => encode_bytes(Kind::Refusal, call, error.to_string().as_bytes()),
+            }
+        }
+        .boxed();
+        Ok(match early {
+            Some(early) => {
+                let _ = (&mut appended).now_or_never();
+                std::future::ready(early).boxed()
+            }
+            None => appended,
+        })
+    }
+
+    async fn answer(&self, frame: &Frame) -> io::Result<Bytes> {
+        match frame.kind {
+            Kind::Ballot => {
+                let ballot: pb::Ballot = frame.decode()?;
+                let rehearsal = ballot.rehearsal;
+                let request = wire::from_ballot(ballot)?;
+                let answer = if rehearsal {
+                    self.raft.pre_vote(request).await
+                } else {
+                    self.raft.vote(request).await
+                };
+                let answer = answer.map_err(|error| io::Error::other(error.to_string()))?;
+                Ok(reply(frame.call, &wire::ballot_reply(&answer)))
+            }
+            Kind::Transfer => {
+                let transfer: pb::Transfer = frame.decode()?;
+                let request = TransferLeaderRequest::new(
+                    wire::from_vote(transfer.from)?,
+                    transfer.to,
+                    wire::from_id(transfer.last),
+                );
+                let answer = self.raft.handle_transfer_leader(request).await;
+                let refusal = match answer {
+                    Ok(Ok(())) => String::new(),
+                    Ok(Err(error)) => error.to_string(),
+                    Err(error) => error.to_string(),
+                };
+                Ok(reply(frame.call, &pb::TransferReply { refusal }))
+            }
+            Kind::Proposals => {
+                let proposals: pb::Proposals = frame.decode()?;
+                let payloads = proposals.payloads.into_iter().map(Payload).collect();
+                let (done, fates) = tokio::sync::oneshot::channel();
+                self.proposer.submit(Work::Foreign { payloads, done }).await;
+                let fates = fates.await.map_err(io::Error::other)?;
+                let fates = fates.into_iter().map(|fate| fate as i32).collect();
+                Ok(reply(frame.call, &pb::ProposalsReply { fates }))
+            }
+            Kind::ReadIndex => {
+                let index = confirmed_index(&self.raft).await.ok();
+                let message =
+                    pb::ReadIndexReply { leader: index.is_some(), index: index.unwrap_or(0) };
+                Ok(reply(frame.call, &message))
+            }
+            Kind::KeepAlive => {
+                let keep_alive: pb::KeepAlive = frame.decode()?;
+                Ok(reply(frame.call, &self.leases.renew_here(keep_alive.id)))
+            }
+            Kind::TimeToLive => {
+                let wanted: pb::TimeToLive = frame.decode()?;
+                Ok(reply(frame.call, &self.leases.remaining_here(wanted.id)))
+            }
+            Kind::Hello
+            | Kind::Welcome
+            | Kind::Append
+            | Kind::Heartbeat
+            | Kind::SnapshotHead
+            | Kind::SnapshotChunk
+            | Kind::Reply
+            | Kind::Refusal => Err(io::Error::other("a peer frame out of place")),
+        }
+    }
+
+    async fn receive_snapshot(&self, frame: &Frame, reader: &mut Reader) -> io::Result<Bytes> {
+        let head: pb::SnapshotHead = frame.decode()?;
+        let vote = wire::from_vote(head.vote)?;
+        let last_membership = stored_membership(head.membership.unwrap_or_default())?;
+        let meta = SnapshotMeta { last_log_id: wire::from_id(head.last), last_membership };
+        let mut sink = match &self.snapshot_file {
+            Some(path) => Sink::File(
+                File::options().read(true).write(true).create(true).truncate(true).open(path)?,
+            ),
+            None => Sink::Memory(Vec::new()),
+        };
+        loop {
+            let chunk = reader.next().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            if chunk.kind != Kind::SnapshotChunk || chunk.call != frame.call {
+                return Err(io::Error::other("a snapshot is interrupted by another call"));
+            }
+            if chunk.body.is_empty() {
+                break;
+            }
+            sink.write(&chunk.body)?;
+        }
+        let snapshot = Snapshot { meta, snapshot: sink.finish()? };
+        let message = match self.raft.install_full_snapshot(vote, snapshot).await {
+            Ok(answer) => {
+                pb::SnapshotReply { vote: Some(wire::vote(&answer.vote)), refusal: String::new() }
+            }
+            Err(error) => pb::SnapshotReply { vote: None, refusal: error.to_string() },
+        };
+        Ok(reply(frame.call, &message))
+    }
+}
+
+enum Sink {
+    File(File),
+    Memory(Vec<u8>),
+}
+
+impl Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.write_all(bytes),
+            Self::Memory(memory) => {
+                memory.extend_from_slice(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self) -> io::Result<SnapshotData> {
+        Ok(SnapshotData::Received(match self {
+            Self::File(mut file) => {
+                file.rewind()?;
+                Box::new(BufReader::new(file))
+            }
+            Self::Memory(memory) => Box::new(Cursor::new(memory)),
+        }))
+    }
+}
+
+fn reply(call: u64, message: &impl Message) -> Bytes {
+    encode(Kind::Reply, call, message)
+}
+
+async fn send(outbox: &mpsc::Sender<Bytes>, frame: Bytes) -> io::Result<()> {
+    outbox.send(frame).await.map_err(|_| io::ErrorKind::ConnectionReset.into())
+}

@@ -1,0 +1,123 @@
+//! TcpTransport: peers over TCP, with TLS where configured.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::transport::{Connection, Transport};
+use crate::types::Member;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Certificates of the peer transport.
+#[derive(Debug, Clone)]
+pub struct PeerTls {
+    /// For connections that this member makes.
+    pub client: Arc<rustls::ClientConfig>,
+    /// For connections that it accepts.
+    pub server: Arc<rustls::ServerConfig>,
+}
+
+/// Peers over sockets.
+#[derive(Debug)]
+pub struct TcpTransport {
+    listener: Option<TcpListener>,
+    tls: Option<PeerTls>,
+}
+
+impl TcpTransport {
+    /// Uses a bound listener, which must not block. `None`: nobody can connect, as in a cluster
+    /// of one.
+    pub fn new(listener: Option<std::net::TcpListener>, tls: Option<PeerTls>) -> io::Result<Self> {
+        let listener = match listener {
+            Some(listener) => {
+                listener.set_nonblocking(true)?;
+                Some(TcpListener::from_std(listener)?)
+            }
+            None => None,
+        };
+        Ok(Self { listener, tls })
+    }
+
+    async fn dial(&self, url: &str) -> io::Result<Connection> {
+        let (secure, address) = split_url(url)?;
+        let stream = within(CONNECT_TIMEOUT, TcpStream::connect(address)).await?;
+        stream.set_nodelay(true)?;
+        if !secure {
+            return Ok(plain(stream));
+        }
+        let tls = self.tls.as_ref().ok_or_else(|| invalid("https peer without certificates"))?;
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+            .map_err(io::Error::other)?;
+        let connector = TlsConnector::from(tls.client.clone());
+        let stream = within(HANDSHAKE_TIMEOUT, connector.connect(name, stream)).await?;
+        let (reader, writer) = tokio::io::split(stream);
+        Ok(Connection { reader: Box::new(reader), writer: Box::new(writer) })
+    }
+}
+
+impl Transport for TcpTransport {
+    fn connect<'a>(
+        &'a self,
+        _id: u64,
+        member: &'a Member,
+    ) -> BoxFuture<'a, io::Result<Connection>> {
+        Box::pin(async move {
+            let mut last = invalid("the member has no peer address");
+            for url in &member.peer_urls {
+                match self.dial(url).await {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        })
+    }
+
+    fn accept(&self) -> BoxFuture<'_, io::Result<Connection>> {
+        Box::pin(async move {
+            let Some(listener) = &self.listener else {
+                return std::future::pending().await;
+            };
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            let Some(tls) = &self.tls else { return Ok(plain(stream)) };
+            let acceptor = TlsAcceptor::from(tls.server.clone());
+            let stream = within(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await?;
+            let (reader, writer) = tokio::io::split(stream);
+            Ok(Connection { reader: Box::new(reader), writer: Box::new(writer) })
+        })
+    }
+}
+
+fn plain(stream: TcpStream) -> Connection {
+    let (reader, writer) = stream.into_split();
+    Connection { reader: Box::new(reader), writer: Box::new(writer) }
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(limit, work).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+/// `http://host:port` or `https://host:port`.
+fn split_url(url: &str) -> io::Result<(bool, &str)> {
+    let (scheme, rest) =
+        url.split_once("://").ok_or_else(|| invalid("a peer URL without scheme"))?;
+    let address = rest.split('/').next().unwrap_or(rest);
+    match scheme {
+        "http" => Ok((false, address)),
+        "https" => Ok((true, address)),
+        _ => Err(invalid("a peer URL must be http or https")),
+    }
+}
+
+fn invalid(message: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}

@@ -1,0 +1,71 @@
+//! Peers: the calls that this crate makes beside the library's.
+
+use std::io;
+use std::time::Duration;
+
+use keelson_proto::raft as pb;
+use prost::Message;
+use tokio::sync::watch;
+
+use crate::leadership::member;
+use crate::peer::{Directory, Kind, Purpose, encode, reply_body};
+use crate::runtime::Runtime;
+use crate::types::StoredMembership;
+
+/// Calls to members, by id; clones share connections.
+#[derive(Clone)]
+pub(crate) struct Peers {
+    pub(crate) directory: Directory,
+    pub(crate) membership: watch::Receiver<StoredMembership>,
+    /// A call is given up after this long.
+    pub(crate) limit: Duration,
+}
+
+impl Peers {
+    /// Hands payloads to the leader. An error of kind `NotConnected`: nothing was sent.
+    pub(crate) async fn propose(
+        &self,
+        leader: u64,
+        proposals: &pb::Proposals,
+    ) -> io::Result<pb::ProposalsReply> {
+        self.call(leader, Kind::Proposals, proposals).await
+    }
+
+    /// Asks the leader what is committed.
+    pub(crate) async fn read_index(&self, leader: u64) -> io::Result<pb::ReadIndexReply> {
+        self.call(leader, Kind::ReadIndex, &pb::TimeToLive { id: 0 }).await
+    }
+
+    /// Renews a lease at the leader.
+    pub(crate) async fn keep_alive(&self, leader: u64, id: i64) -> io::Result<pb::KeepAliveReply> {
+        self.call(leader, Kind::KeepAlive, &pb::KeepAlive { id }).await
+    }
+
+    /// Asks the leader what is left of a lease.
+    pub(crate) async fn time_to_live(
+        &self,
+        leader: u64,
+        id: i64,
+    ) -> io::Result<pb::KeepAliveReply> {
+        self.call(leader, Kind::TimeToLive, &pb::TimeToLive { id }).await
+    }
+
+    async fn call<M: Message + Default>(
+        &self,
+        target: u64,
+        kind: Kind,
+        message: &impl Message,
+    ) -> io::Result<M> {
+        let member = member(&self.membership, target).ok_or(io::ErrorKind::NotConnected)?;
+        let channel = self.directory.channel(target, &member, Purpose::Requests);
+        let channel = Runtime::timeout(self.limit, channel)
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::NotConnected))?
+            .map_err(|error| io::Error::new(io::ErrorKind::NotConnected, error))?;
+        let reply = channel.call(|number| encode(kind, number, message))?;
+        let frame = Runtime::timeout(self.limit, reply)
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+        reply_body(frame)?.decode()
+    }
+}

@@ -1,0 +1,251 @@
+//! Starts a member: opens the log, replays the state, joins its parts, and waits for what can be
+//! promised.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keelson_storage::command::Command;
+use keelson_storage::machine::StateMachine;
+use keelson_storage::wal::Identity;
+use openraft::Raft;
+use openraft::errors::{InitializeError, RaftError};
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::config::NodeConfig;
+use crate::error::StartError;
+use crate::leadership::{self, Leadership};
+use crate::leases::{LeaseKeeper, Leases};
+use crate::log::{LogOptions, LogStore};
+use crate::machine::Machine;
+use crate::node::{Inner, Node};
+use crate::peer::{Directory, PeerNetwork, PeerServer, Service, TcpTransport, Transport};
+use crate::peers::Peers;
+use crate::proposals::Proposals;
+use crate::propose::{Proposer, ProposerTask, Work};
+use crate::reads::{QUEUE_READERS, ReadsTask};
+use crate::runtime::{Runtime, current};
+use crate::types::{Member, StoredMembership, Types, outer_index};
+
+/// Proposals that waited too long are looked for this often.
+const EXPIRY_INTERVAL: Duration = Duration::from_millis(500);
+
+pub(crate) async fn start(config: NodeConfig, machine: StateMachine) -> Result<Node, StartError> {
+    if current().is_some() {
+        return assemble(config, machine, None).await;
+    }
+    let threads = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.threads)
+        .thread_name("raft")
+        .enable_all()
+        .build()
+        .map_err(|source| StartError::Io { action: "start threads", source })?;
+    let handle = threads.handle().clone();
+    let started = handle.spawn(assemble(config, machine, Some(threads))).await;
+    started.map_err(|error| StartError::Consensus(error.to_string()))?
+}
+
+async fn assemble(
+    mut config: NodeConfig,
+    machine: StateMachine,
+    threads: Option<tokio::runtime::Runtime>,
+) -> Result<Node, StartError> {
+    let mut threads = ShutOnDrop(threads);
+    let consensus = Arc::new(config.consensus()?);
+    let transport = transport(&mut config)?;
+    let identity = Identity { cluster_id: config.cluster_id, node_id: config.node_id };
+    let log = LogStore::open(
+        config.disk.clone(),
+        &LogOptions::new(config.data_dir.join("wal"), identity),
+    )?;
+    let pristine = log.is_pristine();
+
+    let (view, hub) = (machine.view(), machine.hub());
+    let proposals = Proposals::new();
+    let machine = Machine::new(machine, proposals.clone());
+    let (applied, snapshot_due) = (machine.applied(), machine.snapshot_due());
+    let directory = Directory::new(transport.clone(), config.cluster_id, config.node_id);
+    let network = PeerNetwork { directory: directory.clone() };
+    let raft = Raft::new(config.node_id, consensus, network, log.clone(), machine)
+        .await
+        .map_err(|error| StartError::Consensus(error.to_string()))?;
+
+    let (leader_sender, leadership) = watch::channel(Leadership::default());
+    let (member_sender, membership) = watch::channel(StoredMembership::default());
+    let (stopped_sender, stopped) = watch::channel(None);
+    let peers =
+        Peers { directory, membership: membership.clone(), limit: config.request_timeout() };
+    let leases = Leases::new(view.clone());
+    let (proposer, work) = Proposer::new();
+    let (readers, reads) = mpsc::channel(QUEUE_READERS);
+
+    drop(Runtime::spawn({
+        let (raft, log, proposals) = (raft.clone(), log.clone(), proposals.clone());
+        async move {
+            leadership::follow(raft, leader_sender, member_sender).await;
+            proposals.close();
+            let reason = log.failure().unwrap_or_else(|| "consensus has stopped".to_owned());
+            stopped_sender.send_replace(Some(reason));
+        }
+    }));
+    let task = ProposerTask {
+        raft: raft.clone(),
+        proposals: proposals.clone(),
+        peers: peers.clone(),
+        leadership: leadership.clone(),
+        patience: config.request_timeout(),
+    };
+    drop(Runtime::spawn(task.run(work)));
+    let task = ReadsTask {
+        raft: raft.clone(),
+        peers: peers.clone(),
+        leadership: leadership.clone(),
+        applied: applied.clone(),
+        patience: config.request_timeout(),
+    };
+    drop(Runtime::spawn(task.run(reads)));
+    let keeper = LeaseKeeper {
+        leases: leases.clone(),
+        leadership: leadership.clone(),
+        grace: config.election,
+        propose: {
+            let (proposals, proposer) = (proposals.clone(), proposer.clone());
+            move |command| propose(proposals.clone(), proposer.clone(), command)
+        },
+    };
+    drop(Runtime::spawn(keeper.run()));
+    drop(Runtime::spawn(snapshots(raft.clone(), snapshot_due, leadership.clone())));
+    drop(Runtime::spawn(expire(proposals.clone(), config.request_timeout(), stopped.clone())));
+    let service = Service {
+        cluster_id: config.cluster_id,
+        node_id: config.node_id,
+        raft: raft.clone(),
+        log: log.clone(),
+        proposer: proposer.clone(),
+        leases: leases.clone(),
+        snapshot_file: threads.0.is_some().then(|| config.data_dir.join("snapshot.partial")),
+    };
+    drop(Runtime::spawn(PeerServer { transport, service }.run()));
+
+    if pristine {
+        initialize(&raft, config.members.clone()).await?;
+    }
+    let inner = Inner {
+        node_id: config.node_id,
+        cluster_id: config.cluster_id,
+        view,
+        hub,
+        raft,
+        log,
+        proposals,
+        proposer,
+        readers,
+        leases,
+        peers,
+        leadership,
+        membership,
+        applied,
+        election: config.election,
+        stopped,
+        threads: threads.0.take(),
+    };
+    let node = Node { inner: Arc::new(inner) };
+    ready_if_alone(&node).await?;
+    Ok(node)
+}
+
+/// A runtime must not be dropped by one of its own tasks.
+struct ShutOnDrop(Option<tokio::runtime::Runtime>);
+
+impl Drop for ShutOnDrop {
+    fn drop(&mut self) {
+        if let Some(threads) = self.0.take() {
+            threads.shutdown_background();
+        }
+    }
+}
+
+fn transport(config: &mut NodeConfig) -> Result<Arc<dyn Transport>, StartError> {
+    if let Some(transport) = config.transport.take() {
+        return Ok(transport);
+    }
+    let transport = TcpTransport::new(config.peer_listener.take(), config.peer_tls.take())
+        .map_err(|source| StartError::Io { action: "listen for peers", source })?;
+    Ok(Arc::new(transport))
+}
+
+async fn initialize(
+    raft: &Raft<Types, Machine>,
+    members: BTreeMap<u64, Member>,
+) -> Result<(), StartError> {
+    match raft.initialize(members).await {
+        // Another member was faster, and this one has heard of it.
+        Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+        Err(error) => Err(StartError::Consensus(error.to_string())),
+    }
+}
+
+/// A cluster of one needs no election timeout; all it has on disk is committed.
+async fn ready_if_alone(node: &Node) -> Result<(), StartError> {
+    let inner = &node.inner;
+    let mut membership = inner.membership.clone();
+    let voters = Runtime::timeout(inner.election * 4, async {
+        let known = membership.wait_for(|known| known.voter_ids().next().is_some()).await;
+        known.map(|known| known.voter_ids().collect::<Vec<u64>>()).unwrap_or_default()
+    });
+    if voters.await.unwrap_or_default() != [inner.node_id] {
+        return Ok(());
+    }
+    let last = inner.log.last().map_or(0, |id| outer_index(id.index));
+    let mut leadership = inner.leadership.clone();
+    if !leadership.borrow().is_own {
+        let _ = inner.raft.trigger().elect(false).await;
+    }
+    let mut applied = inner.applied.clone();
+    let ready = Runtime::timeout(inner.election * 10 + Duration::from_secs(60), async {
+        let _ = leadership.wait_for(|now| now.is_own).await;
+        let _ = applied.wait_for(|applied| *applied >= last).await;
+    });
+    ready
+        .await
+        .map_err(|_| StartError::Consensus("a cluster of one has not elected itself".to_owned()))
+}
+
+async fn propose(proposals: Proposals, proposer: Proposer, command: Command) -> bool {
+    let Ok((payload, sequence, outcome)) = proposals.register(&command) else { return false };
+    proposer.submit(Work::Local { sequence, payload }).await;
+    matches!(outcome.await, Ok(Ok(Ok(_))))
+}
+
+/// Makes the state durable, and releases the log, whenever enough was applied.
+async fn snapshots(
+    raft: Raft<Types, Machine>,
+    due: Arc<Notify>,
+    mut leadership: watch::Receiver<Leadership>,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            () = due.notified() => {
+                if raft.trigger().snapshot().await.is_err() {
+                    return;
+                }
+            }
+            changed = leadership.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+async fn expire(
+    proposals: Proposals,
+    limit: Duration,
+    mut stopped: watch::Receiver<Option<String>>,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            _ = stopped.changed() => return,
+            () = Runtime::sleep(EXPIRY_INTERVAL) => proposals.expire(limit),
+        }
+    }
+}
