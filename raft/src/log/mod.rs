@@ -5,6 +5,8 @@ mod driver;
 mod reader;
 mod records;
 mod store;
+#[cfg(test)]
+mod suite;
 
 pub use store::{LogOptions, LogStore, OpenLogError};
 

@@ -41,9 +41,8 @@ impl LogStore {
     fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let (entries, places) = {
             let state = self.shared.state.lock();
-            let first = state.purged.map_or(0, |id| id.index + 1);
             let next = state.last.map_or(0, |id| id.index + 1);
-            let (start, end) = (start.max(first), end.min(next));
+            let (start, end) = (start.max(state.first()), end.min(next));
             let cached = state.cache.first().unwrap_or(next).clamp(start, end.max(start));
             let mut bytes = 0;
             let mut places = Vec::new();

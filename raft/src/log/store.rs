@@ -170,6 +170,15 @@ impl State {
     }
 }
 
+impl State {
+    /// Index of the first entry that is here.
+    pub(super) fn first(&self) -> u64 {
+        let written = self.written.first().map(|outer| outer - 1);
+        let held = written.into_iter().chain(self.cache.first()).min().unwrap_or(0);
+        held.max(self.purged.map_or(0, |id| id.index + 1))
+    }
+}
+
 impl Shared {
     /// Takes note of entries that are on disk.
     fn written(&self, first: u64, places: &[EntryPosition]) {
@@ -257,7 +266,7 @@ impl RaftLogStorage<Types> for LogStore {
         {
             let mut state = self.shared.state.lock();
             state.cache.truncate(last_log_id.map_or(0, |id| id.index + 1));
-            state.last = last_log_id.max(state.purged);
+            state.last = state.last.min(last_log_id).max(state.purged);
             state.truncations += 1;
         }
         let keep = last_log_id.map(outer_id);

@@ -1,0 +1,188 @@
+//! Three members on loopback: write on one, read on all, lose the leader, lose nothing.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keelson_proto::etcdserverpb as pb;
+use keelson_raft::{Member, Node, NodeConfig};
+use keelson_storage::command::{Command, LeaseRevoke, Op, Reply};
+use keelson_storage::engine::SortedMap;
+use keelson_storage::machine::{Options, StateMachine};
+
+struct Cluster {
+    dir: tempfile::TempDir,
+    members: BTreeMap<u64, Member>,
+    nodes: BTreeMap<u64, Node>,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let mut members = BTreeMap::new();
+        let mut listeners = BTreeMap::new();
+        for id in 1..=3 {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            members.insert(
+                id,
+                Member { name: format!("m{id}"), peer_urls: vec![url], client_urls: vec![] },
+            );
+            listeners.insert(id, listener);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut cluster = Self { dir, members, nodes: BTreeMap::new() };
+        for (id, listener) in listeners {
+            cluster.start_member(id, listener).await;
+        }
+        cluster
+    }
+
+    fn data_dir(&self, id: u64) -> PathBuf {
+        self.dir.path().join(id.to_string())
+    }
+
+    async fn start_member(&mut self, id: u64, listener: TcpListener) {
+        let machine = StateMachine::open(Arc::new(SortedMap::new()), Options::default()).unwrap();
+        let mut config = NodeConfig::new(id, 7, self.data_dir(id));
+        config.members = self.members.clone();
+        config.heartbeat = Duration::from_millis(30);
+        config.election = Duration::from_millis(300);
+        config.peer_listener = Some(listener);
+        self.nodes.insert(id, Node::start(config, machine).await.unwrap());
+    }
+
+    /// The leader that all running members agree on.
+    async fn leader(&self) -> u64 {
+        let mut agreed = None;
+        for node in self.nodes.values() {
+            let mut leadership = node.leadership();
+            let nodes = &self.nodes;
+            let now = leadership
+                .wait_for(|now| now.leader.is_some_and(|leader| nodes.contains_key(&leader)))
+                .await
+                .unwrap();
+            agreed = now.leader;
+        }
+        agreed.unwrap()
+    }
+}
+
+fn put(key: &str, value: &str) -> Command {
+    let put = pb::PutRequest {
+        key: key.to_owned().into(),
+        value: value.to_owned().into(),
+        ..Default::default()
+    };
+    Command { op: Some(Op::Put(put)) }
+}
+
+fn get(node: &Node, key: &str) -> Option<String> {
+    let request = pb::RangeRequest { key: key.to_owned().into(), ..Default::default() };
+    let response = node.view().range(&request).unwrap();
+    let value = response.kvs.first()?.value.clone();
+    Some(String::from_utf8(value.to_vec()).unwrap())
+}
+
+/// Proposes until it is acknowledged, as a client does.
+async fn put_until_done(node: &Node, key: &str, value: &str) {
+    loop {
+        if node.propose(put(key, value)).await.is_ok() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_on_one_is_read_on_all_and_survives_the_leader() {
+    let mut cluster = Cluster::start().await;
+    let first_leader = cluster.leader().await;
+    for (id, node) in &cluster.nodes {
+        node.propose(put(&format!("by/{id}"), "x")).await.unwrap();
+        assert_eq!(get(node, &format!("by/{id}")).as_deref(), Some("x"), "own writes are read");
+    }
+    for node in cluster.nodes.values() {
+        node.read_index().await.unwrap();
+        for id in 1..=3 {
+            assert_eq!(get(node, &format!("by/{id}")).as_deref(), Some("x"));
+        }
+    }
+
+    // Writers go on while the leader is lost without a farewell.
+    let survivor = cluster.nodes.iter().find(|(id, _)| **id != first_leader).unwrap().1.clone();
+    let writer = tokio::spawn(async move {
+        let mut acknowledged = Vec::new();
+        for number in 0..300 {
+            let key = format!("k{number}");
+            match survivor.propose(put(&key, &key)).await {
+                Ok(_) => acknowledged.push(key),
+                Err(_) => put_until_done(&survivor, "retry", &key).await,
+            }
+        }
+        acknowledged
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(cluster.nodes.remove(&first_leader));
+    let acknowledged = writer.await.unwrap();
+    let second_leader = cluster.leader().await;
+    assert_ne!(first_leader, second_leader);
+    for node in cluster.nodes.values() {
+        node.read_index().await.unwrap();
+        for key in &acknowledged {
+            assert_eq!(get(node, key).as_deref(), Some(key.as_str()), "acknowledged {key} is lost");
+        }
+    }
+
+    // It comes back with an empty engine: its own WAL and the others fill it.
+    let url = &cluster.members[&first_leader].peer_urls[0];
+    let address = url.trim_start_matches("http://").to_owned();
+    let listener = loop {
+        match TcpListener::bind(&address) {
+            Ok(listener) => break listener,
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    cluster.start_member(first_leader, listener).await;
+    let returned = &cluster.nodes[&first_leader];
+    returned.read_index().await.unwrap();
+    for key in &acknowledged {
+        assert_eq!(get(returned, key).as_deref(), Some(key.as_str()));
+    }
+    let everywhere: Vec<i64> = cluster.nodes.values().map(|node| node.view().revision()).collect();
+    let newest = everywhere.iter().max().unwrap();
+    assert_eq!(returned.view().revision(), *newest);
+
+    // Leadership is handed over at a shutdown: no election timeout passes.
+    let leader = cluster.leader().await;
+    let leaving = cluster.nodes.remove(&leader).unwrap();
+    leaving.shutdown().await;
+    let heir = cluster.leader().await;
+    assert_ne!(heir, leader);
+    for node in cluster.nodes.values() {
+        node.propose(put("last", "one")).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_live_by_renewals_on_any_member_and_end_without_them() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let follower = cluster.nodes.iter().find(|(id, _)| **id != leader).unwrap().1;
+    for (id, ttl) in [(11, 1), (12, 100)] {
+        let grant = pb::LeaseGrantRequest { id, ttl };
+        let reply = follower.propose(Command { op: Some(Op::LeaseGrant(grant)) }).await.unwrap();
+        assert!(matches!(reply, Reply::LeaseGrant(_)), "{reply:?}");
+    }
+    assert_eq!(follower.renew_lease(12).await, Ok(100));
+    assert!((98..=100).contains(&follower.lease_remaining(12).await.unwrap()));
+    assert!(follower.renew_lease(13).await.is_err());
+    let mut changed = follower.view().leases_changed();
+    while follower.view().lease(11).is_some() {
+        changed.changed().await.unwrap();
+    }
+    assert!(follower.renew_lease(11).await.is_err());
+    let revoke = LeaseRevoke { ids: vec![12], expired: false };
+    follower.propose(Command { op: Some(Op::LeaseRevoke(revoke)) }).await.unwrap();
+    assert!(follower.renew_lease(12).await.is_err());
+}
