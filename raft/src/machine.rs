@@ -4,6 +4,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use bytes::{Buf, Bytes};
 use futures::{Stream, StreamExt};
 use keelson_storage::entry::{LogEntry, Payload};
 use keelson_storage::machine::{Flusher, StateMachine};
@@ -180,9 +181,9 @@ impl RaftStateMachine<Types> for Machine {
         meta: &SnapshotMeta,
         snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
-        let SnapshotData::Received(source) = snapshot else {
-            // The own state is where it is.
-            return Ok(());
+        let source: Box<dyn Read + Send> = match snapshot {
+            SnapshotData::Received(source) => source,
+            SnapshotData::Own(reader) => Box::new(Chunks { reader, rest: Bytes::new() }),
         };
         let machine = self.machine.clone();
         let applied = blocking(move || machine.lock().install(source)).await?;
@@ -218,6 +219,26 @@ impl RaftSnapshotBuilder<Types> for Machine {
         blocking(move || flusher.flush()).await?;
         *self.built.lock() = Some(snapshot.meta.clone());
         Ok(snapshot)
+    }
+}
+
+/// A snapshot's chunks as one stream.
+struct Chunks {
+    reader: SnapshotReader,
+    rest: Bytes,
+}
+
+impl Read for Chunks {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.rest.is_empty() {
+            match self.reader.next_chunk().map_err(io::Error::other)? {
+                Some(chunk) => self.rest = chunk,
+                None => return Ok(0),
+            }
+        }
+        let count = out.len().min(self.rest.len());
+        self.rest.copy_to_slice(&mut out[..count]);
+        Ok(count)
     }
 }
 

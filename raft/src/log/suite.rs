@@ -20,9 +20,7 @@ use tempfile::TempDir;
 use super::store::{LogOptions, LogStore};
 use crate::machine::{Machine, SnapshotData};
 use crate::proposals::Proposals;
-use crate::types::{
-    CommittedLeader, LogId, Member, SnapshotMeta, StoredMembership, Types,
-};
+use crate::types::{CommittedLeader, LogId, Member, SnapshotMeta, StoredMembership, Types};
 
 struct Builder {
     cache_bytes: usize,
@@ -34,14 +32,10 @@ impl StoreBuilder<Types, LogStore, Filled, TempDir> for Builder {
         let options = LogOptions {
             wal: WalOptions { segment_bytes: 4096, zero_bytes: 4096 },
             cache_bytes: self.cache_bytes,
-            ..LogOptions::new(
-                dir.path().to_owned(),
-                Identity { cluster_id: 1, node_id: 1 },
-            )
+            ..LogOptions::new(dir.path().to_owned(), Identity { cluster_id: 1, node_id: 1 })
         };
         let log = LogStore::open(Arc::new(RealDisk), &options).unwrap();
-        let machine =
-            StateMachine::open(Arc::new(SortedMap::new()), Options::default()).unwrap();
+        let machine = StateMachine::open(Arc::new(SortedMap::new()), Options::default()).unwrap();
         Ok((dir, log, Filled(Machine::new(machine, Proposals::new()))))
     }
 }

@@ -269,7 +269,7 @@ impl Wal {
             }
             Record::Vote(vote) => state.vote = Some(*vote),
             Record::Committed(id) => state.committed = Some(*id),
-            Record::Truncate(keep) => state.last = (*keep).max(state.purged),
+            Record::Truncate(keep) => state.last = state.last.min(*keep).max(state.purged),
             Record::Purge(id) => {
                 state.purged = state.purged.max(Some(*id));
                 state.last = state.last.max(Some(*id));
