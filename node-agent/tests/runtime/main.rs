@@ -1,0 +1,5 @@
+//! The embedded runtime with real containers, on an image made here from busybox.
+
+mod containers;
+mod life;
+mod support;
