@@ -24,6 +24,8 @@ pub struct AgentConfig {
     pub pod_max_pids: Option<u64>,
     /// `--cgroup-root`: the cgroup that holds `kubepods`.
     pub cgroup_root: String,
+    /// `--cgroups-per-qos`: whether the agent makes cgroups for pods and classes; the runtime makes its own.
+    pub make_cgroups: bool,
     /// `--root-dir`: volumes and files of pods; wiped per pod when it ends.
     pub root_dir: PathBuf,
     /// `--pod-log-dir`: container logs, a directory per pod.
@@ -74,6 +76,7 @@ impl Default for AgentConfig {
             max_pods: 110,
             pod_max_pids: None,
             cgroup_root: "/".into(),
+            make_cgroups: true,
             root_dir: "/var/lib/keelson/kubelet".into(),
             pod_logs_dir: "/var/lib/keelson/logs/pods".into(),
             resolv_conf: "/etc/resolv.conf".into(),

@@ -78,7 +78,11 @@ impl Agent {
             tokens: TokenCache::default(),
             pulls: Semaphore::new(pulls.max(1)),
             machine: Machine::read(&config.root_dir),
-            cgroups: Cgroups::of_host(config.pod_max_pids),
+            cgroups: if config.make_cgroups {
+                Cgroups::of_host(config.pod_max_pids)
+            } else {
+                Cgroups::default()
+            },
             runtime_name: version.runtime_name,
             runtime_version: version.runtime_version,
             recorder,

@@ -154,11 +154,16 @@ fn container(status: cri::ContainerStatus, sandbox: String) -> ObservedContainer
         exit_code: status.exit_code,
         reason: status.reason,
         message: status.message,
-        image: status.image.map(|i| i.image).unwrap_or_default(),
+        image: status.image.map(image_name).unwrap_or_default(),
         image_id: status.image_ref,
         hash: status.annotations.get(ANNOTATION_HASH).cloned().unwrap_or_default(),
         log_path: status.log_path,
         user: status.user.and_then(|u| u.linux),
         annotations: status.annotations,
     }
+}
+
+/// As the pod names it, when the runtime remembers.
+fn image_name(image: cri::ImageSpec) -> String {
+    if image.user_specified_image.is_empty() { image.image } else { image.user_specified_image }
 }

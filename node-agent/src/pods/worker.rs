@@ -708,3 +708,7 @@ fn to_nanos(time: Timestamp) -> Nanos {
 fn until(now: Nanos, at: Nanos) -> Duration {
     Duration::from_nanos(u64::try_from(at.saturating_sub(now)).unwrap_or_default())
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;
