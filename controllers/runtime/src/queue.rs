@@ -1,0 +1,199 @@
+//! A queue of keys to reconcile: each key waits once, is worked on by one worker at a time, and
+//! comes back later, and later still, while its reconcile fails.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// The wait after a key's first failure; it doubles with each one that follows.
+const FAILURE_WAIT_FIRST: Duration = Duration::from_millis(5);
+/// The longest wait after a failure.
+const FAILURE_WAIT_LAST: Duration = Duration::from_secs(1000);
+
+struct State<K> {
+    ready: VecDeque<K>,
+    /// Keys in `ready`, and those being worked on that must be worked on again.
+    dirty: BTreeSet<K>,
+    working: BTreeSet<K>,
+    delayed: BTreeMap<K, Instant>,
+    failures: BTreeMap<K, u32>,
+}
+
+/// The queue; bounded by the number of keys that exist.
+pub struct Queue<K> {
+    state: Mutex<State<K>>,
+    changed: Notify,
+}
+
+impl<K: Ord + Clone> Default for Queue<K> {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(State {
+                ready: VecDeque::new(),
+                dirty: BTreeSet::new(),
+                working: BTreeSet::new(),
+                delayed: BTreeMap::new(),
+                failures: BTreeMap::new(),
+            }),
+            changed: Notify::new(),
+        }
+    }
+}
+
+impl<K: Ord + Clone> Queue<K> {
+    /// Wants `key` worked on as soon as a worker is free.
+    pub fn add(&self, key: K) {
+        if self.state.lock().add(key) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Wants `key` worked on after a while; the earliest of several such wishes counts.
+    pub fn add_after(&self, key: K, wait: Duration) {
+        let due = Instant::now() + wait;
+        let mut state = self.state.lock();
+        let at = state.delayed.entry(key).or_insert(due);
+        *at = due.min(*at);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Wants `key` worked on again after the wait that its failures in a row earn.
+    pub fn add_failed(&self, key: K) {
+        let mut state = self.state.lock();
+        let failures = state.failures.entry(key.clone()).or_insert(0);
+        let wait = FAILURE_WAIT_FIRST.saturating_mul(1 << (*failures).min(20)).min(FAILURE_WAIT_LAST);
+        *failures += 1;
+        drop(state);
+        self.add_after(key, wait);
+    }
+
+    /// Forgets the failures of `key`.
+    pub fn forget(&self, key: &K) {
+        self.state.lock().failures.remove(key);
+    }
+
+    /// The next key; `done` must follow. Waits, without cost, while there is none.
+    pub async fn get(&self) -> K {
+        loop {
+            let next_due = {
+                let mut state = self.state.lock();
+                state.promote(Instant::now());
+                if let Some(key) = state.take() {
+                    if !state.ready.is_empty() {
+                        self.changed.notify_one();
+                    }
+                    return key;
+                }
+                state.delayed.values().min().copied()
+            };
+            match next_due {
+                Some(due) => {
+                    let _ = tokio::time::timeout_at(due, self.changed.notified()).await;
+                }
+                None => self.changed.notified().await,
+            }
+        }
+    }
+
+    /// Says that the work on `key` has ended.
+    pub fn done(&self, key: &K) {
+        let mut state = self.state.lock();
+        state.working.remove(key);
+        if state.dirty.contains(key) {
+            state.ready.push_back(key.clone());
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Keys that wait for a worker now.
+    pub fn len(&self) -> usize {
+        self.state.lock().ready.len()
+    }
+
+    /// True if no key waits for a worker.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<K: Ord + Clone> State<K> {
+    fn add(&mut self, key: K) -> bool {
+        if !self.dirty.insert(key.clone()) {
+            return false;
+        }
+        self.delayed.remove(&key);
+        let free = !self.working.contains(&key);
+        if free {
+            self.ready.push_back(key);
+        }
+        free
+    }
+
+    fn promote(&mut self, now: Instant) {
+        while let Some(key) =
+            self.delayed.iter().find(|(_, due)| **due <= now).map(|(key, _)| key.clone())
+        {
+            self.delayed.remove(&key);
+            self.add(key);
+        }
+    }
+
+    fn take(&mut self) -> Option<K> {
+        let key = self.ready.pop_front()?;
+        self.dirty.remove(&key);
+        self.working.insert(key.clone());
+        Some(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_waits_once_and_is_worked_on_once_at_a_time() {
+        let queue = Queue::default();
+        queue.add("a");
+        queue.add("a");
+        assert_eq!(queue.get().await, "a");
+        queue.add("a");
+        assert!(queue.is_empty(), "not while it is worked on");
+        queue.done(&"a");
+        assert_eq!(queue.get().await, "a");
+        queue.done(&"a");
+        assert!(queue.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_wait_longer_each_time_until_forgotten() {
+        let queue = Queue::default();
+        let mut waits = Vec::new();
+        for round in 0..5 {
+            if round == 4 {
+                queue.forget(&"a");
+            }
+            let start = Instant::now();
+            queue.add_failed("a");
+            queue.get().await;
+            queue.done(&"a");
+            waits.push(start.elapsed().as_millis());
+        }
+        assert!(waits[0] < waits[1] && waits[1] < waits[2] && waits[2] < waits[3], "{waits:?}");
+        assert_eq!(waits[4], waits[0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wish_for_now_overtakes_a_wish_for_later() {
+        let queue = Queue::default();
+        queue.add_after("a", Duration::from_secs(3600));
+        queue.add("a");
+        assert_eq!(queue.get().await, "a");
+        queue.done(&"a");
+        assert!(tokio::time::timeout(Duration::from_secs(7200), queue.get()).await.is_err());
+    }
+}
