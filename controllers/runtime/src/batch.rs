@@ -19,7 +19,11 @@ pub async fn slow_start<T, E, F>(count: usize, call: impl Fn(usize) -> F) -> Bat
 where
     F: Future<Output = Result<T, E>>,
 {
-    let mut outcome = BatchOutcome { done: Vec::with_capacity(count), failed: None, skipped: 0 };
+    let mut outcome = BatchOutcome {
+        done: Vec::with_capacity(count),
+        failed: None,
+        skipped: 0,
+    };
     let (mut next, mut size) = (0, 1);
     while next < count && outcome.failed.is_none() {
         let group = size.min(count - next);
@@ -51,6 +55,9 @@ mod tests {
         })
         .await;
         assert_eq!(calls.load(Ordering::Relaxed), 7); // 1 + 2 + 4
-        assert_eq!((outcome.done, outcome.failed, outcome.skipped), (vec![0, 1, 2], Some("quota"), 93));
+        assert_eq!(
+            (outcome.done, outcome.failed, outcome.skipped),
+            (vec![0, 1, 2], Some("quota"), 93)
+        );
     }
 }

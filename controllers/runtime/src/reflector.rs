@@ -8,7 +8,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::Client;
 use kube::api::{ListParams, WatchEvent, WatchParams};
@@ -40,17 +40,26 @@ pub struct Source {
 impl Source {
     /// All objects of a kind, in all namespaces.
     pub fn all<K: kube::Resource<DynamicType = ()>>() -> Self {
-        Self { path: K::url_path(&(), None), ..Self::default() }
+        Self {
+            path: K::url_path(&(), None),
+            ..Self::default()
+        }
     }
 
     /// All objects of a kind in one namespace.
     pub fn in_namespace<K: kube::Resource<DynamicType = ()>>(namespace: &str) -> Self {
-        Self { path: K::url_path(&(), Some(namespace)), ..Self::default() }
+        Self {
+            path: K::url_path(&(), Some(namespace)),
+            ..Self::default()
+        }
     }
 
     /// The same, but only objects whose fields match.
     pub fn fields(self, selector: &str) -> Self {
-        Self { fields: Some(selector.to_owned()), ..self }
+        Self {
+            fields: Some(selector.to_owned()),
+            ..self
+        }
     }
 }
 
@@ -96,7 +105,13 @@ impl<K: Watched> Reflector<K> {
     /// A reflector that has not asked anything yet.
     pub fn new(client: Client, source: Source) -> Self {
         let retry = Backoff::new(RETRY_FIRST, RETRY_LAST);
-        Self { client, source, state: State::Unknown, retry, failures: 0 }
+        Self {
+            client,
+            source,
+            state: State::Unknown,
+            retry,
+            failures: 0,
+        }
     }
 
     /// The next change, and the version of the collection after it. Waits and retries as long as
@@ -128,14 +143,14 @@ impl<K: Watched> Reflector<K> {
     async fn step(&mut self) -> kube::Result<Option<(Delta<K>, u64)>> {
         match &mut self.state {
             State::Unknown => {
-                let list = self.list().await?;
+                let list = list(&self.client, &self.source).await?;
                 let version = resource_version(list.metadata.resource_version.as_deref());
                 self.state = State::Listed(version);
                 Ok(Some((Delta::Restarted(list.items), version)))
             }
             State::Listed(version) => {
                 let version = *version;
-                match self.watch(version).await {
+                match watch(&self.client, &self.source, version).await {
                     Ok(events) => self.state = State::Watching(version, events),
                     Err(error) => {
                         if is_expired(&error) {
@@ -163,16 +178,22 @@ impl<K: Watched> Reflector<K> {
                             Delta::Progress
                         }
                         WatchEvent::Error(status) => {
-                            self.state =
-                                if status.code == 410 { State::Unknown } else { State::Listed(*version) };
+                            self.state = if status.code == 410 {
+                                State::Unknown
+                            } else {
+                                State::Listed(*version)
+                            };
                             return Err(kube::Error::Api(status));
                         }
                     };
                     Ok(Some((delta, *version)))
                 }
                 Some(Err(error)) => {
-                    self.state =
-                        if is_expired(&error) { State::Unknown } else { State::Listed(*version) };
+                    self.state = if is_expired(&error) {
+                        State::Unknown
+                    } else {
+                        State::Listed(*version)
+                    };
                     Err(error)
                 }
                 None => {
@@ -184,43 +205,50 @@ impl<K: Watched> Reflector<K> {
             },
         }
     }
+}
 
-    async fn list(&self) -> kube::Result<List<K>> {
-        let params = ListParams {
-            label_selector: self.source.labels.clone(),
-            field_selector: self.source.fields.clone(),
-            ..ListParams::default()
-        };
-        let request = Request::new(&self.source.path);
-        let request = if self.source.metadata_only {
-            request.list_metadata(&params)
-        } else {
-            request.list(&params)
-        };
-        self.client.request(request.map_err(kube::Error::BuildRequest)?).await
-    }
+async fn list<K: Watched>(client: &Client, source: &Source) -> kube::Result<List<K>> {
+    let params = ListParams {
+        label_selector: source.labels.clone(),
+        field_selector: source.fields.clone(),
+        ..ListParams::default()
+    };
+    let request = Request::new(&source.path);
+    let request = if source.metadata_only {
+        request.list_metadata(&params)
+    } else {
+        request.list(&params)
+    };
+    client
+        .request(request.map_err(kube::Error::BuildRequest)?)
+        .await
+}
 
-    async fn watch(&self, version: u64) -> kube::Result<Events<K>> {
-        let spread = rand::random::<u32>() % (WATCH_TIMEOUT_SECONDS / 2);
-        let params = WatchParams {
-            label_selector: self.source.labels.clone(),
-            field_selector: self.source.fields.clone(),
-            // kube refuses timeouts of 295 s and more.
-            timeout: Some(WATCH_TIMEOUT_SECONDS - spread),
-            bookmarks: true,
-            send_initial_events: false,
-        };
-        let request = Request::new(&self.source.path);
-        let version = version.to_string();
-        let request = if self.source.metadata_only {
-            request.watch_metadata(&params, &version)
-        } else {
-            request.watch(&params, &version)
-        };
-        let events =
-            self.client.request_events::<K>(request.map_err(kube::Error::BuildRequest)?).await?;
-        Ok(events.into_stream().boxed())
-    }
+async fn watch<K: Watched>(
+    client: &Client,
+    source: &Source,
+    version: u64,
+) -> kube::Result<Events<K>> {
+    let spread = rand::random::<u32>() % (WATCH_TIMEOUT_SECONDS / 2);
+    let params = WatchParams {
+        label_selector: source.labels.clone(),
+        field_selector: source.fields.clone(),
+        // kube refuses timeouts of 295 s and more.
+        timeout: Some(WATCH_TIMEOUT_SECONDS - spread),
+        bookmarks: true,
+        send_initial_events: false,
+    };
+    let request = Request::new(&source.path);
+    let version = version.to_string();
+    let request = if source.metadata_only {
+        request.watch_metadata(&params, &version)
+    } else {
+        request.watch(&params, &version)
+    };
+    let events = client
+        .request_events::<K>(request.map_err(kube::Error::BuildRequest)?)
+        .await?;
+    Ok(events.boxed())
 }
 
 fn is_expired(error: &kube::Error) -> bool {

@@ -28,9 +28,9 @@ pub async fn run_workers<K, E, F>(
     queue: Arc<Queue<K>>,
     workers: usize,
     token: CancellationToken,
-    reconcile: impl Fn(K) -> F + Clone + Send + 'static,
+    reconcile: impl Fn(K) -> F + Clone + Send + Sync + 'static,
 ) where
-    K: Ord + Clone + fmt::Display + Send + 'static,
+    K: Ord + Clone + fmt::Display + Send + Sync + 'static,
     E: fmt::Display,
     F: Future<Output = Result<Next, E>> + Send,
 {

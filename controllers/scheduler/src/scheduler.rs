@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use kube::Client;
 use keelson_controller_runtime::{Delta, Recorder, Reflector, Source};
+use kube::Client;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -47,7 +47,10 @@ pub async fn run(client: Client, config: Config, token: CancellationToken) {
     let recorder = Recorder::start(client.clone(), "default-scheduler", token.clone());
     let mut scheduler = Scheduler::new(config, Writer::new(client, recorder));
     loop {
-        let due = scheduler.queue.next_due().map(tokio::time::Instant::from_std);
+        let due = scheduler
+            .queue
+            .next_due()
+            .map(tokio::time::Instant::from_std);
         let ready = scheduler.may_decide() && scheduler.queue.has_work(Instant::now());
         tokio::select! {
             biased;
@@ -139,7 +142,8 @@ impl Scheduler {
             Event::Nodes(Delta::Restarted(nodes)) => self.restart_nodes(nodes, now),
             Event::Nodes(Delta::Applied(node)) => self.update_node(node, now),
             Event::Nodes(Delta::Deleted(node)) => {
-                self.cache.remove_node(node.metadata.name.as_deref().unwrap_or(""));
+                self.cache
+                    .remove_node(node.metadata.name.as_deref().unwrap_or(""));
             }
             Event::Pods(Delta::Restarted(pods)) => self.restart_pods(pods, now),
             Event::Pods(Delta::Applied(pod)) => self.update_pod(pod, now),
@@ -149,10 +153,16 @@ impl Scheduler {
     }
 
     fn restart_nodes(&mut self, nodes: Vec<Node>, now: Instant) {
-        let listed: BTreeSet<&str> =
-            nodes.iter().filter_map(|node| node.metadata.name.as_deref()).collect();
-        let gone: Vec<Arc<str>> =
-            self.cache.node_names().filter(|name| !listed.contains(&***name)).cloned().collect();
+        let listed: BTreeSet<&str> = nodes
+            .iter()
+            .filter_map(|node| node.metadata.name.as_deref())
+            .collect();
+        let gone: Vec<Arc<str>> = self
+            .cache
+            .node_names()
+            .filter(|name| !listed.contains(&***name))
+            .cloned()
+            .collect();
         for name in gone {
             self.cache.remove_node(&name);
         }
@@ -177,10 +187,15 @@ impl Scheduler {
     }
 
     fn restart_pods(&mut self, pods: Vec<Pod>, now: Instant) {
-        let listed: BTreeSet<String> =
-            pods.iter().filter_map(|pod| pod.metadata.uid.clone()).collect();
+        let listed: BTreeSet<String> = pods
+            .iter()
+            .filter_map(|pod| pod.metadata.uid.clone())
+            .collect();
         let known = self.cache.pod_uids().chain(self.queue.uids());
-        let gone: Vec<Arc<str>> = known.filter(|uid| !listed.contains(&***uid)).cloned().collect();
+        let gone: Vec<Arc<str>> = known
+            .filter(|uid| !listed.contains(&***uid))
+            .cloned()
+            .collect();
         for uid in gone {
             self.remove_pod(&uid, now);
         }
@@ -197,7 +212,8 @@ impl Scheduler {
         } else if pod.node_name.is_some() {
             self.queue.delete(&pod.uid);
             if let Some(slot) = self.cache.update_pod(pod) {
-                self.queue.wake(Change::PodRemoved, self.cache.node(slot), now);
+                self.queue
+                    .wake(Change::PodRemoved, self.cache.node(slot), now);
             }
         } else if pod.deleting || !self.config.scheduler_names.contains(&pod.scheduler_name) {
             self.queue.delete(&pod.uid);
@@ -209,13 +225,16 @@ impl Scheduler {
     fn remove_pod(&mut self, uid: &str, now: Instant) {
         self.queue.delete(uid);
         if let Some((_, slot)) = self.cache.remove_pod(uid) {
-            self.queue.wake(Change::PodRemoved, self.cache.node(slot), now);
+            self.queue
+                .wake(Change::PodRemoved, self.cache.node(slot), now);
         }
     }
 
     /// Decides about the next pod. False if none waits.
     fn decide_next(&mut self, now: Instant) -> bool {
-        let Some(attempt) = self.queue.pop(now) else { return false };
+        let Some(attempt) = self.queue.pop(now) else {
+            return false;
+        };
         let mut random = |below| rand::random_range(0..below);
         match self.cycle.decide(&attempt.pod, &self.cache, &mut random) {
             Outcome::Node(slot) => self.bind(attempt, slot),
@@ -226,8 +245,17 @@ impl Scheduler {
             }
             Outcome::Unfit => {
                 let message = self.cycle.diagnosis.message(&attempt.pod);
+                let by: Vec<_> = self
+                    .cycle
+                    .diagnosis
+                    .rejected_by
+                    .iter()
+                    .map(|plugin| plugin.name)
+                    .collect();
+                tracing::debug!(pod = ?attempt.pod.key, ?by, "no node fits");
                 self.report(attempt.pod.clone(), Failure::unschedulable(message));
-                self.queue.reject(attempt, self.cycle.diagnosis.rejected_by, now);
+                self.queue
+                    .reject(attempt, self.cycle.diagnosis.rejected_by, now);
             }
         }
         true
@@ -265,13 +293,19 @@ impl Scheduler {
         };
         tracing::warn!(pod = ?attempt.pod.key, %error, "binding failed");
         // Not if the pod is gone, or was seen bound although the answer was lost.
-        let Some(slot) = self.cache.forget(&attempt.pod.uid) else { return };
+        let Some(slot) = self.cache.forget(&attempt.pod.uid) else {
+            return;
+        };
         let now = Instant::now();
-        self.queue.wake(Change::PodRemoved, self.cache.node(slot), now);
+        self.queue
+            .wake(Change::PodRemoved, self.cache.node(slot), now);
         if matches!(&error, kube::Error::Api(status) if status.is_not_found()) {
             return;
         }
-        self.report(attempt.pod.clone(), Failure::error(format!("binding rejected: {error}")));
+        self.report(
+            attempt.pod.clone(),
+            Failure::error(format!("binding rejected: {error}")),
+        );
         self.queue.retry(attempt, now);
     }
 }

@@ -24,12 +24,18 @@ pub(crate) struct Failure {
 impl Failure {
     /// No node fits.
     pub(crate) fn unschedulable(message: String) -> Self {
-        Self { reason: "Unschedulable", message }
+        Self {
+            reason: "Unschedulable",
+            message,
+        }
     }
 
     /// A node fits, but the pod could not be bound to it.
     pub(crate) fn error(message: String) -> Self {
-        Self { reason: "SchedulerError", message }
+        Self {
+            reason: "SchedulerError",
+            message,
+        }
     }
 }
 
@@ -53,13 +59,21 @@ impl Writer {
             "metadata": {"name": pod.name(), "namespace": pod.namespace(), "uid": &*pod.uid},
             "target": {"apiVersion": "v1", "kind": "Node", "name": &*node},
         });
-        let body = serde_json::to_vec(&binding).map_err(kube::Error::SerdeError)?;
         let pods = Api::<TrimmedPod>::namespaced(self.client.clone(), pod.namespace());
-        pods.create_subresource::<Value, _>("binding", pod.name(), &PostParams::default(), body)
-            .await?;
-        let message =
-            format!("Successfully assigned {}/{} to {node}", pod.namespace(), pod.name());
-        self.recorder.record(&subject(&pod), EventType::Normal, "Scheduled", message);
+        pods.create_subresource::<Value, Value>(
+            "binding",
+            pod.name(),
+            &PostParams::default(),
+            &binding,
+        )
+        .await?;
+        let message = format!(
+            "Successfully assigned {}/{} to {node}",
+            pod.namespace(),
+            pod.name()
+        );
+        self.recorder
+            .record(&subject(&pod), EventType::Normal, "Scheduled", message);
         Ok(())
     }
 
@@ -70,14 +84,22 @@ impl Writer {
             note.truncate(EVENT_BYTES_MAX - 4);
             note.push_str(" ...");
         }
-        self.recorder.record(&subject(&pod), EventType::Warning, "FailedScheduling", note);
-        let Some(condition) = condition(&pod, &failure) else { return Ok(()) };
+        self.recorder
+            .record(&subject(&pod), EventType::Warning, "FailedScheduling", note);
+        let Some(condition) = condition(&pod, &failure) else {
+            return Ok(());
+        };
         let pods = Api::<TrimmedPod>::namespaced(self.client.clone(), pod.namespace());
         let patch = json!({
             "metadata": {"uid": &*pod.uid},
             "status": {"conditions": [condition]},
         });
-        pods.patch_status(pod.name(), &PatchParams::default(), &Patch::Strategic(patch)).await?;
+        pods.patch_status(
+            pod.name(),
+            &PatchParams::default(),
+            &Patch::Strategic(patch),
+        )
+        .await?;
         Ok(())
     }
 }

@@ -19,15 +19,22 @@ pub(super) const ENTRY: Plugin = Plugin {
 };
 
 fn filter(pod: &PodView, node: &NodeView) -> Verdict {
-    let selected = pod.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value));
-    let wanted = pod
-        .required_affinity
-        .as_ref()
-        .is_none_or(|required| required.node_selector_terms.iter().any(|term| matches(term, node)));
+    let selected = pod
+        .node_selector
+        .iter()
+        .all(|(key, value)| node.labels.get(key) == Some(value));
+    let wanted = pod.required_affinity.as_ref().is_none_or(|required| {
+        required
+            .node_selector_terms
+            .iter()
+            .any(|term| matches(term, node))
+    });
     if selected && wanted {
         return Verdict::Fits;
     }
-    Verdict::Unfit(Reason::Unresolvable("node(s) didn't match Pod's node affinity/selector"))
+    Verdict::Unfit(Reason::Unresolvable(
+        "node(s) didn't match Pod's node affinity/selector",
+    ))
 }
 
 fn score(pod: &PodView, node: &NodeView) -> i64 {
@@ -47,7 +54,9 @@ fn matches(term: &NodeSelectorTerm, node: &NodeView) -> bool {
 fn matches_or_empty(term: &NodeSelectorTerm, node: &NodeView) -> bool {
     let labels = term.match_expressions.iter().flatten();
     let fields = term.match_fields.iter().flatten();
-    labels.into_iter().all(|one| holds(one, node.labels.get(&one.key).map(String::as_str)))
+    labels
+        .into_iter()
+        .all(|one| holds(one, node.labels.get(&one.key).map(String::as_str)))
         && fields.into_iter().all(|one| {
             let value = (one.key == "metadata.name").then_some(&*node.name);
             holds(one, value)
@@ -64,8 +73,14 @@ fn holds(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
         "DoesNotExist" => value.is_none(),
         "Gt" | "Lt" => {
             let limit = values.next().and_then(|text| number(text));
-            let (Some(value), Some(limit)) = (value.and_then(number), limit) else { return false };
-            if requirement.operator == "Gt" { value > limit } else { value < limit }
+            let (Some(value), Some(limit)) = (value.and_then(number), limit) else {
+                return false;
+            };
+            if requirement.operator == "Gt" {
+                value > limit
+            } else {
+                value < limit
+            }
         }
         _ => false,
     }
@@ -94,15 +109,36 @@ mod tests {
     #[test]
     fn every_operator_means_what_it_says() {
         for (expression, fits) in [
-            (json!({"key": "zone", "operator": "In", "values": ["z1", "z2"]}), true),
-            (json!({"key": "zone", "operator": "In", "values": ["z3"]}), false),
-            (json!({"key": "zone", "operator": "NotIn", "values": ["z1"]}), false),
-            (json!({"key": "none", "operator": "NotIn", "values": ["z1"]}), true),
+            (
+                json!({"key": "zone", "operator": "In", "values": ["z1", "z2"]}),
+                true,
+            ),
+            (
+                json!({"key": "zone", "operator": "In", "values": ["z3"]}),
+                false,
+            ),
+            (
+                json!({"key": "zone", "operator": "NotIn", "values": ["z1"]}),
+                false,
+            ),
+            (
+                json!({"key": "none", "operator": "NotIn", "values": ["z1"]}),
+                true,
+            ),
             (json!({"key": "zone", "operator": "Exists"}), true),
             (json!({"key": "zone", "operator": "DoesNotExist"}), false),
-            (json!({"key": "cores", "operator": "Gt", "values": ["7"]}), true),
-            (json!({"key": "cores", "operator": "Lt", "values": ["8"]}), false),
-            (json!({"key": "zone", "operator": "Gt", "values": ["1"]}), false),
+            (
+                json!({"key": "cores", "operator": "Gt", "values": ["7"]}),
+                true,
+            ),
+            (
+                json!({"key": "cores", "operator": "Lt", "values": ["8"]}),
+                false,
+            ),
+            (
+                json!({"key": "zone", "operator": "Gt", "values": ["1"]}),
+                false,
+            ),
         ] {
             let pod = required(json!([{"matchExpressions": [expression]}]));
             assert_eq!(filter(&pod, &node()) == Verdict::Fits, fits, "{expression}");
@@ -111,10 +147,15 @@ mod tests {
 
     #[test]
     fn terms_are_alternatives_and_an_empty_one_matches_nothing() {
-        let by_name = |name| json!({"matchFields": [
-            {"key": "metadata.name", "operator": "In", "values": [name]},
-        ]});
-        assert_eq!(filter(&required(json!([by_name("b"), by_name("a")])), &node()), Verdict::Fits);
+        let by_name = |name| {
+            json!({"matchFields": [
+                {"key": "metadata.name", "operator": "In", "values": [name]},
+            ]})
+        };
+        assert_eq!(
+            filter(&required(json!([by_name("b"), by_name("a")])), &node()),
+            Verdict::Fits
+        );
         assert_ne!(filter(&required(json!([{}])), &node()), Verdict::Fits);
         assert_ne!(filter(&required(json!([])), &node()), Verdict::Fits);
     }
@@ -128,9 +169,11 @@ mod tests {
 
     #[test]
     fn preferences_add_up_by_weight() {
-        let prefer = |weight, zone| json!({"weight": weight, "preference": {"matchExpressions": [
-            {"key": "zone", "operator": "In", "values": [zone]},
-        ]}});
+        let prefer = |weight, zone| {
+            json!({"weight": weight, "preference": {"matchExpressions": [
+                {"key": "zone", "operator": "In", "values": [zone]},
+            ]}})
+        };
         let pod = fixtures::pod(json!({"affinity": {"nodeAffinity": {
             "preferredDuringSchedulingIgnoredDuringExecution":
                 [prefer(5, "z1"), prefer(7, "z2"), prefer(11, "z1")],
