@@ -1,1 +1,64 @@
-//! The controllers, one a file, and the runtime they share.
+//! The controllers, one a file: each a pure plan inside a thin reconcile, all on shared informers.
+
+mod claim;
+mod config;
+mod env;
+mod int_or_percent;
+mod objects;
+mod pod_state;
+
+pub use config::{Config, ConfigError};
+pub use env::SHARED_INFORMERS_USER;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use kube::Client;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::env::{Env, Informers};
+
+/// One controller.
+struct Controller {
+    /// Its name as in `--controllers`.
+    name: &'static str,
+    /// The service account it acts as.
+    account: &'static str,
+    /// Runs it until cancelled.
+    run: fn(Env) -> Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// Every controller, by name.
+const CONTROLLERS: &[Controller] = &[];
+
+/// Runs all controllers that `config` does not turn off, until cancelled.
+///
+/// `clients` makes the client that acts as the service account of that name in `kube-system`, or,
+/// called with [`SHARED_INFORMERS_USER`], as that user. `config` must have no problems.
+pub async fn run(
+    clients: impl Fn(&str) -> Client + Send + Sync + 'static,
+    config: Config,
+    token: CancellationToken,
+) {
+    let config = Arc::new(config);
+    let mut tasks = JoinSet::new();
+    let informers = Informers::start(&clients(SHARED_INFORMERS_USER), &token, &mut tasks);
+    for controller in CONTROLLERS.iter().filter(|one| config.enables(one.name)) {
+        let env = Env {
+            client: clients(controller.account),
+            config: config.clone(),
+            informers: informers.clone(),
+            token: token.clone(),
+        };
+        tracing::debug!(controller = controller.name, "starting");
+        tasks.spawn((controller.run)(env));
+    }
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            tracing::error!(%error, "a controller ended in a panic");
+        }
+    }
+}
