@@ -1,11 +1,15 @@
 //! The controllers, one a file: each a pure plan inside a thin reconcile, all on shared informers.
 
+mod api_error;
 mod claim;
 mod config;
 mod env;
 mod int_or_percent;
 mod objects;
+mod pod_control;
+mod pod_ranks;
 mod pod_state;
+mod replica_set;
 
 pub use config::{Config, ConfigError};
 pub use env::SHARED_INFORMERS_USER;
@@ -30,7 +34,7 @@ struct Controller {
 }
 
 /// Every controller, by name.
-const CONTROLLERS: &[Controller] = &[];
+const CONTROLLERS: &[Controller] = &[replica_set::ENTRY];
 
 /// Runs all controllers that `config` does not turn off, until cancelled.
 ///
