@@ -22,9 +22,7 @@ impl Matcher {
     pub(crate) fn matches(&self, meta: &ObjectMeta) -> bool {
         let none = BTreeMap::new();
         let labels = meta.labels.as_ref().unwrap_or(&none);
-        self.0
-            .as_ref()
-            .is_some_and(|selector| selector.matches(labels))
+        self.0.as_ref().is_some_and(|selector| selector.matches(labels))
     }
 }
 
@@ -48,11 +46,7 @@ pub(crate) struct Claims<K> {
 
 /// Sorts candidates. Nothing changes hands while either side is being deleted.
 pub(crate) fn claim<K: Watched>(claimant: &Claimant<'_>, candidates: Vec<Arc<K>>) -> Claims<K> {
-    let mut claims = Claims {
-        owned: Vec::new(),
-        adopt: Vec::new(),
-        release: Vec::new(),
-    };
+    let mut claims = Claims { owned: Vec::new(), adopt: Vec::new(), release: Vec::new() };
     for object in candidates {
         let matches = claimant.matcher.matches(object.object_meta());
         match controller_of(object.object_meta()) {
@@ -91,12 +85,7 @@ where
     K: Watched + Resource + std::fmt::Debug,
 {
     let patch = json!({"metadata": {"uid": object.uid(), "ownerReferences": [owner]}});
-    api.patch(
-        &object.key().name,
-        &PatchParams::default(),
-        &Patch::Strategic(patch),
-    )
-    .await
+    api.patch(&object.key().name, &PatchParams::default(), &Patch::Strategic(patch)).await
 }
 
 /// Takes the owner off an object. None if the object is gone.
@@ -109,10 +98,7 @@ where
         "ownerReferences": [{"$patch": "delete", "uid": owner}],
     }});
     let params = PatchParams::default();
-    match api
-        .patch(&object.key().name, &params, &Patch::Strategic(patch))
-        .await
-    {
+    match api.patch(&object.key().name, &params, &Patch::Strategic(patch)).await {
         Ok(released) => Ok(Some(released)),
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_invalid() => Ok(None),
         Err(error) => Err(error),
@@ -148,11 +134,7 @@ mod tests {
             ]
         };
         let count = |deleting| {
-            let claimant = Claimant {
-                uid: "me",
-                deleting,
-                matcher: &matcher,
-            };
+            let claimant = Claimant { uid: "me", deleting, matcher: &matcher };
             let claims = claim(&claimant, candidates());
             (claims.owned.len(), claims.adopt.len(), claims.release.len())
         };

@@ -106,28 +106,13 @@ impl Config {
     pub fn problems(&self) -> Vec<ConfigError> {
         let mut problems = Vec::new();
         for (name, value) in [
-            (
-                "concurrent deployment syncs",
-                self.concurrent_deployment_syncs,
-            ),
-            (
-                "concurrent replicaset syncs",
-                self.concurrent_replicaset_syncs,
-            ),
-            (
-                "concurrent service endpoint syncs",
-                self.concurrent_service_endpoint_syncs,
-            ),
-            (
-                "concurrent namespace syncs",
-                self.concurrent_namespace_syncs,
-            ),
+            ("concurrent deployment syncs", self.concurrent_deployment_syncs),
+            ("concurrent replicaset syncs", self.concurrent_replicaset_syncs),
+            ("concurrent service endpoint syncs", self.concurrent_service_endpoint_syncs),
+            ("concurrent namespace syncs", self.concurrent_namespace_syncs),
             ("concurrent gc syncs", self.concurrent_gc_syncs),
             ("concurrent job syncs", self.concurrent_job_syncs),
-            (
-                "concurrent daemonset syncs",
-                self.concurrent_daemonset_syncs,
-            ),
+            ("concurrent daemonset syncs", self.concurrent_daemonset_syncs),
             ("max endpoints per slice", self.max_endpoints_per_slice),
         ] {
             if value == 0 {
@@ -140,10 +125,7 @@ impl Config {
         for cluster in &self.cluster_cidr {
             let mask = self.node_mask(cluster);
             if mask < cluster.prefix_len() || mask > cluster.max_prefix_len() {
-                problems.push(ConfigError::NodeRange {
-                    cluster: *cluster,
-                    mask,
-                });
+                problems.push(ConfigError::NodeRange { cluster: *cluster, mask });
             }
         }
         problems
@@ -170,10 +152,7 @@ mod tests {
 
     #[test]
     fn a_controller_is_turned_off_by_its_name() {
-        let config = Config {
-            controllers: vec!["*".into(), "-a".into()],
-            ..Config::default()
-        };
+        let config = Config { controllers: vec!["*".into(), "-a".into()], ..Config::default() };
         assert!(config.enables("b") && !config.enables("a"));
     }
 

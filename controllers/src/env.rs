@@ -92,11 +92,7 @@ impl Informers {
             root_ca_config_maps: Informer::default(),
             node_leases: Informer::default(),
         };
-        let mut follow = Follow {
-            client,
-            token,
-            tasks,
-        };
+        let mut follow = Follow { client, token, tasks };
         follow.all(&informers.pods);
         follow.all(&informers.replica_sets);
         follow.all(&informers.deployments);
@@ -105,17 +101,11 @@ impl Informers {
         follow.all(&informers.nodes);
         follow.all(&informers.namespaces);
         let accounts = Source::all::<ServiceAccount>().fields("metadata.name=default");
-        let accounts = Source {
-            metadata_only: true,
-            ..accounts
-        };
+        let accounts = Source { metadata_only: true, ..accounts };
         follow.source(&informers.default_accounts, accounts);
         let maps = Source::all::<ConfigMap>().fields("metadata.name=kube-root-ca.crt");
         follow.source(&informers.root_ca_config_maps, maps);
-        follow.source(
-            &informers.node_leases,
-            Source::in_namespace::<Lease>("kube-node-lease"),
-        );
+        follow.source(&informers.node_leases, Source::in_namespace::<Lease>("kube-node-lease"));
         informers
     }
 }
@@ -132,9 +122,7 @@ impl Follow<'_> {
     }
 
     fn source<K: Watched>(&mut self, informer: &Informer<K>, source: Source) {
-        let run = informer
-            .clone()
-            .run(self.client.clone(), source, self.token.clone());
+        let run = informer.clone().run(self.client.clone(), source, self.token.clone());
         self.tasks.spawn(run);
     }
 }

@@ -14,10 +14,9 @@ pub(crate) fn resolve(value: Option<&IntOrString>, total: i32, round: Round) -> 
     let percent = match value {
         None => return 0,
         Some(IntOrString::Int(number)) => return *number,
-        Some(IntOrString::String(text)) => text
-            .strip_suffix('%')
-            .and_then(|digits| digits.parse::<i64>().ok())
-            .unwrap_or(0),
+        Some(IntOrString::String(text)) => {
+            text.strip_suffix('%').and_then(|digits| digits.parse::<i64>().ok()).unwrap_or(0)
+        }
     };
     let hundredths = percent * i64::from(total);
     let whole = match round {

@@ -3,6 +3,7 @@
 mod api_error;
 mod claim;
 mod config;
+mod deployment;
 mod env;
 mod int_or_percent;
 mod objects;
@@ -34,7 +35,7 @@ struct Controller {
 }
 
 /// Every controller, by name.
-const CONTROLLERS: &[Controller] = &[replica_set::ENTRY];
+const CONTROLLERS: &[Controller] = &[deployment::ENTRY, replica_set::ENTRY];
 
 /// Runs all controllers that `config` does not turn off, until cancelled.
 ///

@@ -54,7 +54,10 @@ fn phase_rank(pod: &Pod) -> u8 {
 
 fn deletion_cost(pod: &Pod) -> i32 {
     let annotations = pod.metadata.annotations.as_ref();
-    annotations.and_then(|all| all.get(DELETION_COST)).and_then(|cost| cost.parse().ok()).unwrap_or(0)
+    annotations
+        .and_then(|all| all.get(DELETION_COST))
+        .and_then(|cost| cost.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Younger goes first; ages of the same power of two are alike and go by uid, so that pods of one

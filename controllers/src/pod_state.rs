@@ -25,17 +25,12 @@ impl Pod {
 
     /// The condition of that type.
     pub(crate) fn condition(&self, kind: &str) -> Option<&Condition> {
-        self.status
-            .conditions
-            .iter()
-            .flatten()
-            .find(|condition| condition.kind == kind)
+        self.status.conditions.iter().flatten().find(|condition| condition.kind == kind)
     }
 
     /// True if the Ready condition holds.
     pub(crate) fn is_ready(&self) -> bool {
-        self.condition("Ready")
-            .is_some_and(|ready| ready.status == "True")
+        self.condition("Ready").is_some_and(|ready| ready.status == "True")
     }
 
     /// Since when the pod is ready.
@@ -77,10 +72,7 @@ impl Pod {
     /// The highest restart count of its containers.
     pub(crate) fn restarts(&self) -> i32 {
         let statuses = self.status.container_statuses.iter().flatten();
-        statuses
-            .map(|status| status.restart_count)
-            .max()
-            .unwrap_or(0)
+        statuses.map(|status| status.restart_count).max().unwrap_or(0)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use keelson_controller_runtime::{
@@ -11,7 +12,6 @@ use keelson_controller_runtime::{
 };
 use kube::Client;
 use kube::api::{Api, PostParams};
-use futures::future::join_all;
 
 use crate::Controller;
 use crate::api_error::{Worded, is_namespace_terminating};
@@ -72,9 +72,11 @@ fn listen(informers: &Informers, queue: &Arc<Queue<ObjectKey>>) {
             enqueue_owner(&own, pod);
         } else if !matches!(change, Deleted(_)) {
             for set in sets.in_namespace(&pod.key().namespace) {
-                if set.spec.as_ref().is_some_and(|spec| {
-                    Matcher::new(&spec.selector).matches(&pod.metadata)
-                }) {
+                if set
+                    .spec
+                    .as_ref()
+                    .is_some_and(|spec| Matcher::new(&spec.selector).matches(&pod.metadata))
+                {
                     own.add(set.key());
                 }
             }
@@ -177,8 +179,7 @@ fn wanted(set: &ReplicaSet) -> usize {
 }
 
 async fn carry_out(context: &Context, set: &ReplicaSet, plan: &Plan) -> kube::Result<()> {
-    let owner =
-        PodOwner { reference: controller_reference(set), subject: Subject::of(set) };
+    let owner = PodOwner { reference: controller_reference(set), subject: Subject::of(set) };
     let Some(template) = set.spec.as_ref().and_then(|spec| spec.template.as_ref()) else {
         return Ok(());
     };
@@ -224,8 +225,7 @@ fn status(
             Availability::NotReady => {}
         }
     }
-    let terminating =
-        pods.iter().filter(|pod| pod.is_deleting() && !pod.is_terminal()).count();
+    let terminating = pods.iter().filter(|pod| pod.is_deleting() && !pod.is_terminal()).count();
     let status = ReplicaSetStatus {
         replicas,
         fully_labeled_replicas: Some(labeled).filter(|count| *count > 0),
