@@ -4,6 +4,7 @@ mod api_error;
 mod claim;
 mod config;
 mod deployment;
+mod endpoint_slice;
 mod env;
 mod int_or_percent;
 mod objects;
@@ -11,6 +12,8 @@ mod pod_control;
 mod pod_ranks;
 mod pod_state;
 mod replica_set;
+mod root_ca;
+mod service_account;
 
 pub use config::{Config, ConfigError};
 pub use env::SHARED_INFORMERS_USER;
@@ -35,7 +38,13 @@ struct Controller {
 }
 
 /// Every controller, by name.
-const CONTROLLERS: &[Controller] = &[deployment::ENTRY, replica_set::ENTRY];
+const CONTROLLERS: &[Controller] = &[
+    deployment::ENTRY,
+    endpoint_slice::ENTRY,
+    replica_set::ENTRY,
+    root_ca::ENTRY,
+    service_account::ENTRY,
+];
 
 /// Runs all controllers that `config` does not turn off, until cancelled.
 ///

@@ -47,6 +47,8 @@ pub(crate) struct Port {
 pub(crate) struct PodStatus {
     pub(crate) phase: Option<String>,
     pub(crate) conditions: Option<Vec<Condition>>,
+    #[serde(rename = "podIP")]
+    pub(crate) pod_ip: Option<String>,
     #[serde(rename = "podIPs")]
     pub(crate) pod_ips: Option<Vec<PodIP>>,
     pub(crate) container_statuses: Option<Vec<ContainerStatus>>,

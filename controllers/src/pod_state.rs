@@ -64,6 +64,16 @@ impl Pod {
         self.spec.node_name.as_deref().unwrap_or("")
     }
 
+    /// The pod's addresses.
+    pub(crate) fn addresses(&self) -> Vec<&str> {
+        let all: Vec<&str> =
+            self.status.pod_ips.iter().flatten().map(|address| address.ip.as_str()).collect();
+        if !all.is_empty() {
+            return all;
+        }
+        self.status.pod_ip.as_deref().filter(|ip| !ip.is_empty()).into_iter().collect()
+    }
+
     /// When the pod was created.
     pub(crate) fn created(&self) -> Option<Timestamp> {
         self.metadata.creation_timestamp.as_ref().map(|time| time.0)
