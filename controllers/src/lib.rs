@@ -4,9 +4,12 @@ mod api_error;
 mod claim;
 mod config;
 mod deployment;
+mod discovered;
 mod endpoint_slice;
 mod env;
+mod garbage_collector;
 mod int_or_percent;
+mod namespace;
 mod objects;
 mod pod_control;
 mod pod_ranks;
@@ -41,6 +44,8 @@ struct Controller {
 const CONTROLLERS: &[Controller] = &[
     deployment::ENTRY,
     endpoint_slice::ENTRY,
+    garbage_collector::ENTRY,
+    namespace::ENTRY,
     replica_set::ENTRY,
     root_ca::ENTRY,
     service_account::ENTRY,
