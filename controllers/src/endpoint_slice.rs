@@ -114,10 +114,8 @@ async fn reconcile(context: Arc<Context>, key: ObjectKey) -> Result<Next, kube::
         if is_namespace_terminating(error) {
             return Ok(Next::Wait);
         }
-        let message = format!(
-            "Error updating Endpoint Slices for Service {key}: {}",
-            Worded(error)
-        );
+        let message =
+            format!("Error updating Endpoint Slices for Service {key}: {}", Worded(error));
         let subject = Subject::of(&*service);
         let reason = "FailedToUpdateEndpointSlices";
         context.recorder.record(&subject, EventType::Warning, reason, message);

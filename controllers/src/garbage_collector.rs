@@ -161,8 +161,7 @@ impl Collector {
         for (dependent, at) in dependents {
             let Some(live) = self.live(&at, &dependent).await? else { continue };
             let owners = live.owner_references.iter().flatten();
-            let remaining: Vec<_> =
-                owners.filter(|owner| owner.uid != **uid).cloned().collect();
+            let remaining: Vec<_> = owners.filter(|owner| owner.uid != **uid).cloned().collect();
             if Some(remaining.len()) != live.owner_references.as_ref().map(Vec::len) {
                 self.set_owners(&at, &live, remaining).await?;
             }

@@ -10,13 +10,17 @@ mod env;
 mod garbage_collector;
 mod int_or_percent;
 mod namespace;
+mod node_ipam;
+mod node_lifecycle;
 mod objects;
 mod pod_control;
+mod pod_garbage_collector;
 mod pod_ranks;
 mod pod_state;
 mod replica_set;
 mod root_ca;
 mod service_account;
+mod taint_eviction;
 
 pub use config::{Config, ConfigError};
 pub use env::SHARED_INFORMERS_USER;
@@ -46,9 +50,13 @@ const CONTROLLERS: &[Controller] = &[
     endpoint_slice::ENTRY,
     garbage_collector::ENTRY,
     namespace::ENTRY,
+    node_ipam::ENTRY,
+    node_lifecycle::ENTRY,
+    pod_garbage_collector::ENTRY,
     replica_set::ENTRY,
     root_ca::ENTRY,
     service_account::ENTRY,
+    taint_eviction::ENTRY,
 ];
 
 /// Runs all controllers that `config` does not turn off, until cancelled.

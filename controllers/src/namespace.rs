@@ -115,7 +115,8 @@ async fn empty(client: &Client, namespace: &str) -> Remains {
             return remains;
         }
     };
-    let is_pods = |kind: &Discovered| kind.resource.plural == "pods" && kind.resource.group.is_empty();
+    let is_pods =
+        |kind: &Discovered| kind.resource.plural == "pods" && kind.resource.group.is_empty();
     let (pods, others): (Vec<_>, Vec<_>) = kinds
         .into_iter()
         .filter(|kind| kind.is_namespaced() && kind.supports("delete") && kind.supports("list"))

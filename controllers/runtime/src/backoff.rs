@@ -13,11 +13,7 @@ pub struct Backoff {
 impl Backoff {
     /// A back-off that starts at `first` and stops growing at `last`.
     pub fn new(first: Duration, last: Duration) -> Self {
-        Self {
-            first,
-            last,
-            step: first,
-        }
+        Self { first, last, step: first }
     }
 
     /// How long to wait now; the next answer is longer.

@@ -19,11 +19,7 @@ pub async fn slow_start<T, E, F>(count: usize, call: impl Fn(usize) -> F) -> Bat
 where
     F: Future<Output = Result<T, E>>,
 {
-    let mut outcome = BatchOutcome {
-        done: Vec::with_capacity(count),
-        failed: None,
-        skipped: 0,
-    };
+    let mut outcome = BatchOutcome { done: Vec::with_capacity(count), failed: None, skipped: 0 };
     let (mut next, mut size) = (0, 1);
     while next < count && outcome.failed.is_none() {
         let group = size.min(count - next);

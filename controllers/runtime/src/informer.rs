@@ -64,9 +64,7 @@ pub struct Informer<K> {
 
 impl<K> Clone for Informer<K> {
     fn clone(&self) -> Self {
-        Self {
-            shared: self.shared.clone(),
-        }
+        Self { shared: self.shared.clone() }
     }
 }
 
@@ -79,11 +77,7 @@ impl<K: Watched> Default for Informer<K> {
 impl<K: Watched> Informer<K> {
     /// An empty informer; `trim` drops from each object what nobody reads.
     pub fn new(trim: fn(&mut K)) -> Self {
-        let store = Store {
-            objects: BTreeMap::new(),
-            indices: BTreeMap::new(),
-            seen: 0,
-        };
+        let store = Store { objects: BTreeMap::new(), indices: BTreeMap::new(), seen: 0 };
         Self {
             shared: Arc::new(Shared {
                 store: RwLock::new(store),
@@ -96,10 +90,7 @@ impl<K: Watched> Informer<K> {
 
     /// Keeps an index by what `value` says of each object. Call before `run`.
     pub fn with_index(self, name: &'static str, value: IndexFn<K>) -> Self {
-        let index = Index {
-            value,
-            keys: BTreeMap::new(),
-        };
+        let index = Index { value, keys: BTreeMap::new() };
         self.shared.store.write().indices.insert(name, index);
         self
     }
@@ -131,12 +122,7 @@ impl<K: Watched> Informer<K> {
 
     /// Waits until the first list is in. False if the informer has ended before.
     pub async fn synced(&self) -> bool {
-        self.shared
-            .synced
-            .subscribe()
-            .wait_for(|synced| *synced)
-            .await
-            .is_ok()
+        self.shared.synced.subscribe().wait_for(|synced| *synced).await.is_ok()
     }
 
     /// The object of that key.
@@ -153,9 +139,7 @@ impl<K: Watched> Informer<K> {
     pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
         let from = ObjectKey::new(namespace, "");
         let store = self.shared.store.read();
-        let range = store
-            .objects
-            .range((Bound::Included(from), Bound::Unbounded));
+        let range = store.objects.range((Bound::Included(from), Bound::Unbounded));
         range
             .take_while(|(key, _)| key.namespace == namespace)
             .map(|(_, object)| object.clone())
@@ -165,17 +149,10 @@ impl<K: Watched> Informer<K> {
     /// All objects for which the index `name` says `value`.
     pub fn indexed(&self, name: &str, value: &str) -> Vec<Arc<K>> {
         let store = self.shared.store.read();
-        let Some(keys) = store
-            .indices
-            .get(name)
-            .and_then(|index| index.keys.get(value))
-        else {
+        let Some(keys) = store.indices.get(name).and_then(|index| index.keys.get(value)) else {
             return Vec::new();
         };
-        keys.iter()
-            .filter_map(|key| store.objects.get(key))
-            .cloned()
-            .collect()
+        keys.iter().filter_map(|key| store.objects.get(key)).cloned().collect()
     }
 
     /// How many objects are known.
@@ -202,10 +179,7 @@ impl<K: Watched> Informer<K> {
     /// Marks an object as being deleted after a successful delete call, until the watch says more.
     pub fn observe_delete(&self, key: &ObjectKey, uid: &str) {
         let mut store = self.shared.store.write();
-        let Some(old) = store
-            .objects
-            .get(key)
-            .filter(|old| old.uid() == uid && !old.is_deleting())
+        let Some(old) = store.objects.get(key).filter(|old| old.uid() == uid && !old.is_deleting())
         else {
             return;
         };
@@ -226,11 +200,7 @@ impl<K: Watched> Informer<K> {
         let mut store = self.shared.store.write();
         store.seen = version;
         let key = object.key();
-        if store
-            .objects
-            .get(&key)
-            .is_some_and(|old| old.version() > object.version())
-        {
+        if store.objects.get(&key).is_some_and(|old| old.version() > object.version()) {
             return;
         }
         let removed = store.remove(&key);
@@ -250,10 +220,8 @@ impl<K: Watched> Informer<K> {
             .map(|(key, _)| key.clone())
             .collect();
         let removed: Vec<Arc<K>> = gone.iter().filter_map(|key| store.remove(key)).collect();
-        let puts: Vec<_> = objects
-            .into_iter()
-            .map(|object| store.put(object, self.shared.trim))
-            .collect();
+        let puts: Vec<_> =
+            objects.into_iter().map(|object| store.put(object, self.shared.trim)).collect();
         store.seen = version;
         drop(store);
         for old in &removed {
@@ -300,11 +268,7 @@ impl<K: Watched> Store<K> {
             if let Some(value) = (index.value)(&new) {
                 match index.keys.get_mut(value) {
                     Some(keys) => _ = keys.insert(key.clone()),
-                    None => {
-                        _ = index
-                            .keys
-                            .insert(value.to_owned(), BTreeSet::from([key.clone()]))
-                    }
+                    None => _ = index.keys.insert(value.to_owned(), BTreeSet::from([key.clone()])),
                 }
             }
         }
@@ -395,13 +359,7 @@ mod tests {
         });
         informer.apply(object("a", "1", 1), 1);
         informer.apply(object("a", "2", 3), 3);
-        assert_eq!(
-            (
-                added.load(Ordering::Relaxed),
-                deleted.load(Ordering::Relaxed)
-            ),
-            (2, 1)
-        );
+        assert_eq!((added.load(Ordering::Relaxed), deleted.load(Ordering::Relaxed)), (2, 1));
     }
 
     #[test]

@@ -17,10 +17,7 @@ pub struct ObjectKey {
 impl ObjectKey {
     /// The key of `name` in `namespace`.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        Self { namespace: namespace.into(), name: name.into() }
     }
 }
 
@@ -44,10 +41,7 @@ pub trait Watched: DeserializeOwned + Clone + Send + Sync + 'static {
     /// Where the object lives.
     fn key(&self) -> ObjectKey {
         let meta = self.object_meta();
-        ObjectKey::new(
-            meta.namespace.as_deref().unwrap_or(""),
-            meta.name.as_deref().unwrap_or(""),
-        )
+        ObjectKey::new(meta.namespace.as_deref().unwrap_or(""), meta.name.as_deref().unwrap_or(""))
     }
 
     /// The object's uid, empty if the server has given none.
@@ -104,10 +98,7 @@ pub fn resource_version(text: Option<&str>) -> u64 {
 
 /// The owner reference that says `controller: true`, if there is one.
 pub fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
-    meta.owner_references
-        .as_ref()?
-        .iter()
-        .find(|owner| owner.controller == Some(true))
+    meta.owner_references.as_ref()?.iter().find(|owner| owner.controller == Some(true))
 }
 
 /// Implements `kube::Resource` for a struct with a `metadata` field that reads only some fields of

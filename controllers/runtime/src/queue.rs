@@ -65,9 +65,8 @@ impl<K: Ord + Clone> Queue<K> {
     pub fn add_failed(&self, key: K) {
         let mut state = self.state.lock();
         let failures = state.failures.entry(key.clone()).or_insert(0);
-        let wait = FAILURE_WAIT_FIRST
-            .saturating_mul(1 << (*failures).min(20))
-            .min(FAILURE_WAIT_LAST);
+        let wait =
+            FAILURE_WAIT_FIRST.saturating_mul(1 << (*failures).min(20)).min(FAILURE_WAIT_LAST);
         *failures += 1;
         drop(state);
         self.add_after(key, wait);
@@ -137,11 +136,8 @@ impl<K: Ord + Clone> State<K> {
     }
 
     fn promote(&mut self, now: Instant) {
-        while let Some(key) = self
-            .delayed
-            .iter()
-            .find(|(_, due)| **due <= now)
-            .map(|(key, _)| key.clone())
+        while let Some(key) =
+            self.delayed.iter().find(|(_, due)| **due <= now).map(|(key, _)| key.clone())
         {
             self.delayed.remove(&key);
             self.add(key);
@@ -188,10 +184,7 @@ mod tests {
             queue.done(&"a");
             waits.push(start.elapsed().as_millis());
         }
-        assert!(
-            waits[0] < waits[1] && waits[1] < waits[2] && waits[2] < waits[3],
-            "{waits:?}"
-        );
+        assert!(waits[0] < waits[1] && waits[1] < waits[2] && waits[2] < waits[3], "{waits:?}");
         assert_eq!(waits[4], waits[0]);
     }
 
@@ -202,10 +195,6 @@ mod tests {
         queue.add("a");
         assert_eq!(queue.get().await, "a");
         queue.done(&"a");
-        assert!(
-            tokio::time::timeout(Duration::from_secs(7200), queue.get())
-                .await
-                .is_err()
-        );
+        assert!(tokio::time::timeout(Duration::from_secs(7200), queue.get()).await.is_err());
     }
 }

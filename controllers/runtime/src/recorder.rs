@@ -91,27 +91,18 @@ impl Recorder {
 
     /// A recorder whose events go nowhere, for tests.
     pub fn silent() -> Self {
-        Self {
-            notes: mpsc::channel(1).0,
-        }
+        Self { notes: mpsc::channel(1).0 }
     }
 
     /// Reports an event about `subject`.
     pub fn record(&self, subject: &Subject, kind: EventType, reason: &str, message: String) {
         let mut message = message;
         if message.len() > MESSAGE_BYTES_MAX {
-            let end = (0..=MESSAGE_BYTES_MAX - 3)
-                .rev()
-                .find(|at| message.is_char_boundary(*at));
+            let end = (0..=MESSAGE_BYTES_MAX - 3).rev().find(|at| message.is_char_boundary(*at));
             message.truncate(end.unwrap_or(0));
             message.push_str("...");
         }
-        let note = Note {
-            subject: subject.clone(),
-            kind,
-            reason: reason.to_owned(),
-            message,
-        };
+        let note = Note { subject: subject.clone(), kind, reason: reason.to_owned(), message };
         if self.notes.try_send((note, jiff::Timestamp::now())).is_err() {
             tracing::debug!(reason, "event dropped, too many wait");
         }
@@ -139,13 +130,7 @@ struct Writer {
 impl Writer {
     fn new(client: Client, component: &'static str) -> Self {
         let (written, order, allowances) = Default::default();
-        Self {
-            client,
-            component,
-            written,
-            order,
-            allowances,
-        }
+        Self { client, component, written, order, allowances }
     }
 
     async fn run(
@@ -192,11 +177,7 @@ impl Writer {
             let count = written.count + 1;
             let patch = serde_json::json!({"count": count, "lastTimestamp": Time(at)});
             match events
-                .patch_metadata(
-                    &written.name,
-                    &PatchParams::default(),
-                    &Patch::Merge(&patch),
-                )
+                .patch_metadata(&written.name, &PatchParams::default(), &Patch::Merge(&patch))
                 .await
             {
                 Ok(_) => {
@@ -235,10 +216,7 @@ impl Writer {
             type_: Some(note.kind.as_str().to_owned()),
             reason: Some(note.reason.clone()),
             message: Some(note.message.clone()),
-            source: Some(EventSource {
-                component: Some(self.component.to_owned()),
-                host: None,
-            }),
+            source: Some(EventSource { component: Some(self.component.to_owned()), host: None }),
             reporting_component: Some(self.component.to_owned()),
             reporting_instance: Some(String::new()),
             first_timestamp: Some(Time(at)),

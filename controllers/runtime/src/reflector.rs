@@ -40,26 +40,17 @@ pub struct Source {
 impl Source {
     /// All objects of a kind, in all namespaces.
     pub fn all<K: kube::Resource<DynamicType = ()>>() -> Self {
-        Self {
-            path: K::url_path(&(), None),
-            ..Self::default()
-        }
+        Self { path: K::url_path(&(), None), ..Self::default() }
     }
 
     /// All objects of a kind in one namespace.
     pub fn in_namespace<K: kube::Resource<DynamicType = ()>>(namespace: &str) -> Self {
-        Self {
-            path: K::url_path(&(), Some(namespace)),
-            ..Self::default()
-        }
+        Self { path: K::url_path(&(), Some(namespace)), ..Self::default() }
     }
 
     /// The same, but only objects whose fields match.
     pub fn fields(self, selector: &str) -> Self {
-        Self {
-            fields: Some(selector.to_owned()),
-            ..self
-        }
+        Self { fields: Some(selector.to_owned()), ..self }
     }
 }
 
@@ -105,13 +96,7 @@ impl<K: Watched> Reflector<K> {
     /// A reflector that has not asked anything yet.
     pub fn new(client: Client, source: Source) -> Self {
         let retry = Backoff::new(RETRY_FIRST, RETRY_LAST);
-        Self {
-            client,
-            source,
-            state: State::Unknown,
-            retry,
-            failures: 0,
-        }
+        Self { client, source, state: State::Unknown, retry, failures: 0 }
     }
 
     /// The next change, and the version of the collection after it. Waits and retries as long as
@@ -189,11 +174,8 @@ impl<K: Watched> Reflector<K> {
                     Ok(Some((delta, *version)))
                 }
                 Some(Err(error)) => {
-                    self.state = if is_expired(&error) {
-                        State::Unknown
-                    } else {
-                        State::Listed(*version)
-                    };
+                    self.state =
+                        if is_expired(&error) { State::Unknown } else { State::Listed(*version) };
                     Err(error)
                 }
                 None => {
@@ -214,14 +196,9 @@ async fn list<K: Watched>(client: &Client, source: &Source) -> kube::Result<List
         ..ListParams::default()
     };
     let request = Request::new(&source.path);
-    let request = if source.metadata_only {
-        request.list_metadata(&params)
-    } else {
-        request.list(&params)
-    };
-    client
-        .request(request.map_err(kube::Error::BuildRequest)?)
-        .await
+    let request =
+        if source.metadata_only { request.list_metadata(&params) } else { request.list(&params) };
+    client.request(request.map_err(kube::Error::BuildRequest)?).await
 }
 
 async fn watch<K: Watched>(
@@ -245,9 +222,7 @@ async fn watch<K: Watched>(
     } else {
         request.watch(&params, &version)
     };
-    let events = client
-        .request_events::<K>(request.map_err(kube::Error::BuildRequest)?)
-        .await?;
+    let events = client.request_events::<K>(request.map_err(kube::Error::BuildRequest)?).await?;
     Ok(events.boxed())
 }
 

@@ -104,14 +104,7 @@ impl Cache {
 
     fn put(&mut self, pod: Arc<PodView>, slot: Slot, assumed: bool) {
         self.nodes[slot].place(&pod);
-        let replaced = self.pods.insert(
-            pod.uid.clone(),
-            Placed {
-                pod,
-                node: slot,
-                assumed,
-            },
-        );
+        let replaced = self.pods.insert(pod.uid.clone(), Placed { pod, node: slot, assumed });
         assert!(replaced.is_none(), "a pod was placed twice");
     }
 
@@ -168,10 +161,7 @@ mod tests {
         assert_eq!(cache.node(slot).requested.milli_cpu, 1000);
         assert_eq!(cache.forget("u"), None, "it is bound");
         cache.remove_pod("u");
-        assert_eq!(
-            (cache.node(slot).requested.milli_cpu, cache.node(slot).pods),
-            (0, 0)
-        );
+        assert_eq!((cache.node(slot).requested.milli_cpu, cache.node(slot).pods), (0, 0));
     }
 
     #[test]

@@ -39,10 +39,7 @@ pub(crate) struct Cycle {
 impl Cycle {
     /// Decisions that look for this percentage of nodes; 0 adapts it.
     pub(crate) fn new(percentage_of_nodes_to_score: u32) -> Self {
-        Self {
-            percentage: percentage_of_nodes_to_score as usize,
-            ..Self::default()
-        }
+        Self { percentage: percentage_of_nodes_to_score as usize, ..Self::default() }
     }
 
     /// Finds a node for the pod; `random(n)` breaks ties with a number below `n`.
@@ -92,9 +89,7 @@ impl Cycle {
             return nodes;
         }
         let percent = match self.percentage {
-            0 => 50_usize
-                .saturating_sub(nodes / 125)
-                .max(ADAPTIVE_PERCENT_MIN),
+            0 => 50_usize.saturating_sub(nodes / 125).max(ADAPTIVE_PERCENT_MIN),
             percent => percent,
         };
         (nodes * percent / 100).max(FEASIBLE_MIN)
@@ -108,11 +103,7 @@ impl Cycle {
                 continue;
             }
             self.raw.clear();
-            self.raw.extend(
-                self.feasible
-                    .iter()
-                    .map(|slot| (score.score)(pod, cache.node(*slot))),
-            );
+            self.raw.extend(self.feasible.iter().map(|slot| (score.score)(pod, cache.node(*slot))));
             normalize(score, &mut self.raw);
             for (total, raw) in self.totals.iter_mut().zip(&self.raw) {
                 *total += raw * score.weight;
@@ -141,13 +132,11 @@ fn normalize(score: &Score, raw: &mut [i64]) {
     match (score.normalize, highest) {
         (Normalize::AsIs, _) | (Normalize::ShareOfHighest, 0) => {}
         (Normalize::ShareOfHighest, _) => {
-            raw.iter_mut()
-                .for_each(|one| *one = *one * SCORE_MAX / highest);
+            raw.iter_mut().for_each(|one| *one = *one * SCORE_MAX / highest);
         }
         (Normalize::ShareOfHighestReversed, 0) => raw.fill(SCORE_MAX),
         (Normalize::ShareOfHighestReversed, _) => {
-            raw.iter_mut()
-                .for_each(|one| *one = SCORE_MAX - *one * SCORE_MAX / highest);
+            raw.iter_mut().for_each(|one| *one = SCORE_MAX - *one * SCORE_MAX / highest);
         }
     }
 }
@@ -196,13 +185,7 @@ mod tests {
     #[test]
     fn the_node_with_fewer_unwanted_taints_wins() {
         let taints = json!([{"key": "slow", "effect": "PreferNoSchedule"}]);
-        let cache = cache(3, |at| {
-            if at == 1 {
-                json!({})
-            } else {
-                json!({"taints": taints})
-            }
-        });
+        let cache = cache(3, |at| if at == 1 { json!({}) } else { json!({"taints": taints}) });
         let outcome = Cycle::new(0).decide(&pod("1"), &cache, &mut |_| 0);
         assert_eq!(outcome, Outcome::Node(1));
     }
@@ -225,10 +208,7 @@ mod tests {
             Outcome::NoNodes
         );
         let mut cycle = Cycle::new(0);
-        assert_eq!(
-            cycle.decide(&pod("9"), &cache(2, |_| json!({})), &mut |_| 0),
-            Outcome::Unfit
-        );
+        assert_eq!(cycle.decide(&pod("9"), &cache(2, |_| json!({})), &mut |_| 0), Outcome::Unfit);
         assert!(
             cycle
                 .diagnosis

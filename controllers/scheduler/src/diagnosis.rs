@@ -60,17 +60,11 @@ impl Diagnosis {
 
 fn none_available(nodes: usize, reasons: &BTreeMap<impl std::fmt::Display, usize>) -> String {
     // Sorted as text, the counts included: "10 ..." comes before "2 ...".
-    let mut counted: Vec<String> = reasons
-        .iter()
-        .map(|(reason, count)| format!("{count} {reason}"))
-        .collect();
+    let mut counted: Vec<String> =
+        reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     counted.sort();
     let mut message = String::new();
-    let _ = write!(
-        message,
-        "0/{nodes} nodes are available: {}.",
-        counted.join(", ")
-    );
+    let _ = write!(message, "0/{nodes} nodes are available: {}.", counted.join(", "));
     message
 }
 
@@ -83,10 +77,7 @@ fn texts(reason: Reason, pod: &PodView) -> Vec<String> {
                 (ResourceSet::PODS, "Too many pods"),
                 (ResourceSet::CPU, "Insufficient cpu"),
                 (ResourceSet::MEMORY, "Insufficient memory"),
-                (
-                    ResourceSet::EPHEMERAL_STORAGE,
-                    "Insufficient ephemeral-storage",
-                ),
+                (ResourceSet::EPHEMERAL_STORAGE, "Insufficient ephemeral-storage"),
             ] {
                 if resources.contains(resource) {
                     texts.push(text.to_owned());
@@ -115,13 +106,7 @@ mod tests {
         let mut resources = ResourceSet::default();
         resources.insert(ResourceSet::CPU);
         let mut diagnosis = Diagnosis::default();
-        diagnosis.count(
-            5,
-            Reason::Insufficient {
-                resources,
-                resolvable: true,
-            },
-        );
+        diagnosis.count(5, Reason::Insufficient { resources, resolvable: true });
         for _ in 0..2 {
             diagnosis.count(2, Reason::Unresolvable("node(s) had untolerated taint(s)"));
         }

@@ -32,20 +32,15 @@ pub(crate) struct NodeView {
 impl NodeView {
     /// A node of which only the name is known.
     pub(crate) fn unknown(name: Arc<str>) -> Self {
-        Self {
-            name,
-            ..Self::default()
-        }
+        Self { name, ..Self::default() }
     }
 
     /// Takes over what the API says of the node; what is placed on it stays. Answers what of it
     /// changed.
     pub(crate) fn update(&mut self, node: Node) -> NodeChanges {
         let allocatable = node.status.allocatable.unwrap_or_default();
-        let allowed_pods = allocatable
-            .get("pods")
-            .and_then(|pods| quantity::whole(&pods.0))
-            .unwrap_or(0);
+        let allowed_pods =
+            allocatable.get("pods").and_then(|pods| quantity::whole(&pods.0)).unwrap_or(0);
         let allocatable = Resources::parse(&allocatable);
         let labels = node.metadata.labels.unwrap_or_default();
         let taints = node.spec.taints.unwrap_or_default();

@@ -61,15 +61,9 @@ impl PodView {
         let key = pod.key();
         let (requests, scored_requests) = requests(&pod.spec);
         let ports = host_ports(&pod.spec);
-        let Pod {
-            metadata,
-            spec,
-            status,
-        } = pod;
-        let affinity = spec
-            .affinity
-            .and_then(|affinity| affinity.node_affinity)
-            .unwrap_or_default();
+        let Pod { metadata, spec, status } = pod;
+        let affinity =
+            spec.affinity.and_then(|affinity| affinity.node_affinity).unwrap_or_default();
         Self {
             uid: metadata.uid.as_deref().unwrap_or("").into(),
             key: Some(key),
@@ -79,13 +73,8 @@ impl PodView {
             gated: spec.scheduling_gates.is_some_and(|gates| !gates.is_empty()),
             deleting: metadata.deletion_timestamp.is_some(),
             terminal: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
-            scheduler_name: spec
-                .scheduler_name
-                .unwrap_or_else(|| "default-scheduler".to_owned()),
-            node_name: spec
-                .node_name
-                .filter(|name| !name.is_empty())
-                .map(Arc::from),
+            scheduler_name: spec.scheduler_name.unwrap_or_else(|| "default-scheduler".to_owned()),
+            node_name: spec.node_name.filter(|name| !name.is_empty()).map(Arc::from),
             requests,
             scored_requests,
             ports,
@@ -144,10 +133,7 @@ fn requests(spec: &PodSpec) -> (Resources, Resources) {
     }
     steady.raise_to(&peak);
     steady_scored.raise_to(&peak_scored);
-    let of_pod = spec
-        .resources
-        .as_ref()
-        .and_then(|resources| resources.requests.as_ref());
+    let of_pod = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
     if let Some(quantities) = of_pod {
         let whole = Resources::parse(quantities);
         if quantities.contains_key("cpu") {
@@ -169,10 +155,7 @@ fn requests(spec: &PodSpec) -> (Resources, Resources) {
 }
 
 fn container_requests(container: &Container) -> (Resources, Resources) {
-    let quantities = container
-        .resources
-        .as_ref()
-        .and_then(|resources| resources.requests.as_ref());
+    let quantities = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
     let exact = quantities.map(Resources::parse).unwrap_or_default();
     let scored = exact.or_scored_minimum(quantities);
     (exact, scored)
@@ -188,10 +171,7 @@ fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
     let ports = containers.flat_map(|container| container.ports.iter().flatten());
     ports
         .filter_map(|port| {
-            let ip = port
-                .host_ip
-                .as_deref()
-                .filter(|ip| !ip.is_empty() && *ip != "::");
+            let ip = port.host_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "::");
             Some(HostPort {
                 ip: ip.unwrap_or(ANY_ADDRESS).to_owned(),
                 protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),

@@ -28,9 +28,7 @@ fn scaled(text: &str, places: i32) -> Option<i64> {
     }
     let mut mantissa: i128 = 0;
     for digit in whole.bytes().chain(fraction.bytes()) {
-        mantissa = mantissa
-            .checked_mul(10)?
-            .checked_add(i128::from(digit.checked_sub(b'0')?))?;
+        mantissa = mantissa.checked_mul(10)?.checked_add(i128::from(digit.checked_sub(b'0')?))?;
     }
     let (binary, decimal) = suffix_powers(suffix)?;
     let exponent = decimal + places - i32::try_from(fraction.len()).ok()?;

@@ -82,12 +82,7 @@ impl Queue {
     pub(crate) fn update(&mut self, pod: Arc<PodView>, now: Instant) {
         let Some(known) = self.pods.get_mut(&pod.uid) else {
             let place = self.place_of(&pod);
-            self.insert(Waiting {
-                pod,
-                attempts: 0,
-                place,
-                last_attempt: None,
-            });
+            self.insert(Waiting { pod, attempts: 0, place, last_attempt: None });
             return;
         };
         let changed = decides_differently(&known.pod, &pod);
@@ -101,13 +96,7 @@ impl Queue {
             self.wake_one(&pod.uid, now);
         } else if let Place::Active { order, .. } = known.place {
             // The priority may have changed, and with it the place.
-            self.move_to(
-                &pod.uid,
-                Place::Active {
-                    priority: pod.priority,
-                    order,
-                },
-            );
+            self.move_to(&pod.uid, Place::Active { priority: pod.priority, order });
         }
     }
 
@@ -127,10 +116,7 @@ impl Queue {
         }
         let uid = self.active.first().map(|(_, _, uid)| uid.clone())?;
         let waiting = self.remove(&uid)?;
-        Some(Attempt {
-            pod: waiting.pod,
-            attempts: waiting.attempts + 1,
-        })
+        Some(Attempt { pod: waiting.pod, attempts: waiting.attempts + 1 })
     }
 
     /// True if `pop` would answer a pod now.
@@ -144,50 +130,28 @@ impl Queue {
     fn eager(&self) -> Option<&Arc<str>> {
         self.backoff.iter().map(|(_, uid)| uid).find(|uid| {
             self.pods.get(*uid).is_some_and(|waiting| {
-                matches!(
-                    waiting.place,
-                    Place::Backoff {
-                        after_error: false,
-                        ..
-                    }
-                )
+                matches!(waiting.place, Place::Backoff { after_error: false, .. })
             })
         })
     }
 
     /// When the next pod's wait is over.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let unschedulable = self
-            .unschedulable
-            .first()
-            .map(|(at, _)| *at + self.waits.unschedulable);
+        let unschedulable =
+            self.unschedulable.first().map(|(at, _)| *at + self.waits.unschedulable);
         let backoff = self.backoff.first().map(|(at, _)| *at);
         unschedulable.into_iter().chain(backoff).min()
     }
 
     /// Puts back a pod that fits nowhere until something changes.
     pub(crate) fn reject(&mut self, attempt: Attempt, rejected_by: PluginSet, now: Instant) {
-        self.put_back(
-            attempt,
-            Place::Unschedulable {
-                since: now,
-                rejected_by,
-            },
-            now,
-        );
+        self.put_back(attempt, Place::Unschedulable { since: now, rejected_by }, now);
     }
 
     /// Puts back a pod whose attempt failed for no fault of its own.
     pub(crate) fn retry(&mut self, attempt: Attempt, now: Instant) {
         let until = now + self.backoff_wait(attempt.attempts);
-        self.put_back(
-            attempt,
-            Place::Backoff {
-                until,
-                after_error: true,
-            },
-            now,
-        );
+        self.put_back(attempt, Place::Backoff { until, after_error: true }, now);
     }
 
     /// Wakes the pods that a change on `node` could make fit: those rejected by a plugin that the
@@ -222,38 +186,23 @@ impl Queue {
         let Some(waiting) = self.pods.get(uid) else {
             return;
         };
-        let until = waiting
-            .last_attempt
-            .map(|at| at + self.backoff_wait(waiting.attempts));
+        let until = waiting.last_attempt.map(|at| at + self.backoff_wait(waiting.attempts));
         match until {
             Some(until) if until > now => {
-                self.move_to(
-                    uid,
-                    Place::Backoff {
-                        until,
-                        after_error: false,
-                    },
-                );
+                self.move_to(uid, Place::Backoff { until, after_error: false });
             }
             _ => self.activate(uid),
         }
     }
 
     fn release_due(&mut self, now: Instant) {
-        while let Some((_, uid)) = self
-            .backoff
-            .first()
-            .filter(|(until, _)| *until <= now)
-            .cloned()
+        while let Some((_, uid)) = self.backoff.first().filter(|(until, _)| *until <= now).cloned()
         {
             self.activate(&uid);
         }
         let limit = self.waits.unschedulable;
-        while let Some((_, uid)) = self
-            .unschedulable
-            .first()
-            .filter(|(since, _)| *since + limit <= now)
-            .cloned()
+        while let Some((_, uid)) =
+            self.unschedulable.first().filter(|(since, _)| *since + limit <= now).cloned()
         {
             self.activate(&uid);
         }
@@ -261,10 +210,7 @@ impl Queue {
 
     fn backoff_wait(&self, attempts: u32) -> Duration {
         let doublings = attempts.saturating_sub(1).min(20);
-        self.waits
-            .backoff_first
-            .saturating_mul(1 << doublings)
-            .min(self.waits.backoff_last)
+        self.waits.backoff_first.saturating_mul(1 << doublings).min(self.waits.backoff_last)
     }
 
     fn place_of(&mut self, pod: &PodView) -> Place {
@@ -272,10 +218,7 @@ impl Queue {
             return Place::Gated;
         }
         self.next_order += 1;
-        Place::Active {
-            priority: pod.priority,
-            order: self.next_order,
-        }
+        Place::Active { priority: pod.priority, order: self.next_order }
     }
 
     fn activate(&mut self, uid: &Arc<str>) {
@@ -283,13 +226,7 @@ impl Queue {
             return;
         };
         self.next_order += 1;
-        self.move_to(
-            uid,
-            Place::Active {
-                priority,
-                order: self.next_order,
-            },
-        );
+        self.move_to(uid, Place::Active { priority, order: self.next_order });
     }
 
     fn move_to(&mut self, uid: &Arc<str>, place: Place) {
@@ -300,12 +237,7 @@ impl Queue {
 
     fn put_back(&mut self, attempt: Attempt, place: Place, now: Instant) {
         let Attempt { pod, attempts } = attempt;
-        self.insert(Waiting {
-            pod,
-            attempts,
-            place,
-            last_attempt: Some(now),
-        });
+        self.insert(Waiting { pod, attempts, place, last_attempt: Some(now) });
     }
 
     fn insert(&mut self, waiting: Waiting) {
@@ -370,9 +302,7 @@ mod tests {
     }
 
     fn popped(queue: &mut Queue, now: Instant) -> Vec<String> {
-        std::iter::from_fn(|| queue.pop(now))
-            .map(|one| one.pod.uid.to_string())
-            .collect()
+        std::iter::from_fn(|| queue.pop(now)).map(|one| one.pod.uid.to_string()).collect()
     }
 
     fn node(cpu: &str) -> NodeView {

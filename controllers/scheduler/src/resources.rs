@@ -38,9 +38,9 @@ impl Resources {
                     parsed.ephemeral_storage = quantity::whole(text).unwrap_or(0);
                 }
                 "pods" => {}
-                _ => parsed
-                    .scalars
-                    .push((name.as_str().into(), quantity::whole(text).unwrap_or(0))),
+                _ => {
+                    parsed.scalars.push((name.as_str().into(), quantity::whole(text).unwrap_or(0)))
+                }
             }
         }
         parsed
@@ -77,10 +77,7 @@ impl Resources {
 
     /// The amount of a scalar resource, 0 if it is not known.
     pub(crate) fn scalar(&self, name: &str) -> i64 {
-        self.scalars
-            .iter()
-            .find(|(known, _)| **known == *name)
-            .map_or(0, |(_, amount)| *amount)
+        self.scalars.iter().find(|(known, _)| **known == *name).map_or(0, |(_, amount)| *amount)
     }
 
     fn scalar_mut(&mut self, name: &Arc<str>) -> &mut i64 {
@@ -99,16 +96,8 @@ impl Resources {
     pub(crate) fn or_scored_minimum(&self, quantities: Option<&Quantities>) -> Self {
         let asked = |name| quantities.is_some_and(|quantities| quantities.contains_key(name));
         Self {
-            milli_cpu: if asked("cpu") {
-                self.milli_cpu
-            } else {
-                SCORED_MILLI_CPU
-            },
-            memory: if asked("memory") {
-                self.memory
-            } else {
-                SCORED_MEMORY
-            },
+            milli_cpu: if asked("cpu") { self.milli_cpu } else { SCORED_MILLI_CPU },
+            memory: if asked("memory") { self.memory } else { SCORED_MEMORY },
             ..Self::default()
         }
     }

@@ -47,10 +47,7 @@ pub async fn run(client: Client, config: Config, token: CancellationToken) {
     let recorder = Recorder::start(client.clone(), "default-scheduler", token.clone());
     let mut scheduler = Scheduler::new(config, Writer::new(client, recorder));
     loop {
-        let due = scheduler
-            .queue
-            .next_due()
-            .map(tokio::time::Instant::from_std);
+        let due = scheduler.queue.next_due().map(tokio::time::Instant::from_std);
         let ready = scheduler.may_decide() && scheduler.queue.has_work(Instant::now());
         tokio::select! {
             biased;
@@ -142,8 +139,7 @@ impl Scheduler {
             Event::Nodes(Delta::Restarted(nodes)) => self.restart_nodes(nodes, now),
             Event::Nodes(Delta::Applied(node)) => self.update_node(node, now),
             Event::Nodes(Delta::Deleted(node)) => {
-                self.cache
-                    .remove_node(node.metadata.name.as_deref().unwrap_or(""));
+                self.cache.remove_node(node.metadata.name.as_deref().unwrap_or(""));
             }
             Event::Pods(Delta::Restarted(pods)) => self.restart_pods(pods, now),
             Event::Pods(Delta::Applied(pod)) => self.update_pod(pod, now),
@@ -153,16 +149,10 @@ impl Scheduler {
     }
 
     fn restart_nodes(&mut self, nodes: Vec<Node>, now: Instant) {
-        let listed: BTreeSet<&str> = nodes
-            .iter()
-            .filter_map(|node| node.metadata.name.as_deref())
-            .collect();
-        let gone: Vec<Arc<str>> = self
-            .cache
-            .node_names()
-            .filter(|name| !listed.contains(&***name))
-            .cloned()
-            .collect();
+        let listed: BTreeSet<&str> =
+            nodes.iter().filter_map(|node| node.metadata.name.as_deref()).collect();
+        let gone: Vec<Arc<str>> =
+            self.cache.node_names().filter(|name| !listed.contains(&***name)).cloned().collect();
         for name in gone {
             self.cache.remove_node(&name);
         }
@@ -187,15 +177,10 @@ impl Scheduler {
     }
 
     fn restart_pods(&mut self, pods: Vec<Pod>, now: Instant) {
-        let listed: BTreeSet<String> = pods
-            .iter()
-            .filter_map(|pod| pod.metadata.uid.clone())
-            .collect();
+        let listed: BTreeSet<String> =
+            pods.iter().filter_map(|pod| pod.metadata.uid.clone()).collect();
         let known = self.cache.pod_uids().chain(self.queue.uids());
-        let gone: Vec<Arc<str>> = known
-            .filter(|uid| !listed.contains(&***uid))
-            .cloned()
-            .collect();
+        let gone: Vec<Arc<str>> = known.filter(|uid| !listed.contains(&***uid)).cloned().collect();
         for uid in gone {
             self.remove_pod(&uid, now);
         }
@@ -212,8 +197,7 @@ impl Scheduler {
         } else if pod.node_name.is_some() {
             self.queue.delete(&pod.uid);
             if let Some(slot) = self.cache.update_pod(pod) {
-                self.queue
-                    .wake(Change::PodRemoved, self.cache.node(slot), now);
+                self.queue.wake(Change::PodRemoved, self.cache.node(slot), now);
             }
         } else if pod.deleting || !self.config.scheduler_names.contains(&pod.scheduler_name) {
             self.queue.delete(&pod.uid);
@@ -225,8 +209,7 @@ impl Scheduler {
     fn remove_pod(&mut self, uid: &str, now: Instant) {
         self.queue.delete(uid);
         if let Some((_, slot)) = self.cache.remove_pod(uid) {
-            self.queue
-                .wake(Change::PodRemoved, self.cache.node(slot), now);
+            self.queue.wake(Change::PodRemoved, self.cache.node(slot), now);
         }
     }
 
@@ -245,17 +228,11 @@ impl Scheduler {
             }
             Outcome::Unfit => {
                 let message = self.cycle.diagnosis.message(&attempt.pod);
-                let by: Vec<_> = self
-                    .cycle
-                    .diagnosis
-                    .rejected_by
-                    .iter()
-                    .map(|plugin| plugin.name)
-                    .collect();
+                let by: Vec<_> =
+                    self.cycle.diagnosis.rejected_by.iter().map(|plugin| plugin.name).collect();
                 tracing::debug!(pod = ?attempt.pod.key, ?by, "no node fits");
                 self.report(attempt.pod.clone(), Failure::unschedulable(message));
-                self.queue
-                    .reject(attempt, self.cycle.diagnosis.rejected_by, now);
+                self.queue.reject(attempt, self.cycle.diagnosis.rejected_by, now);
             }
         }
         true
@@ -297,15 +274,11 @@ impl Scheduler {
             return;
         };
         let now = Instant::now();
-        self.queue
-            .wake(Change::PodRemoved, self.cache.node(slot), now);
+        self.queue.wake(Change::PodRemoved, self.cache.node(slot), now);
         if matches!(&error, kube::Error::Api(status) if status.is_not_found()) {
             return;
         }
-        self.report(
-            attempt.pod.clone(),
-            Failure::error(format!("binding rejected: {error}")),
-        );
+        self.report(attempt.pod.clone(), Failure::error(format!("binding rejected: {error}")));
         self.queue.retry(attempt, now);
     }
 }

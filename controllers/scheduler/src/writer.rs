@@ -24,18 +24,12 @@ pub(crate) struct Failure {
 impl Failure {
     /// No node fits.
     pub(crate) fn unschedulable(message: String) -> Self {
-        Self {
-            reason: "Unschedulable",
-            message,
-        }
+        Self { reason: "Unschedulable", message }
     }
 
     /// A node fits, but the pod could not be bound to it.
     pub(crate) fn error(message: String) -> Self {
-        Self {
-            reason: "SchedulerError",
-            message,
-        }
+        Self { reason: "SchedulerError", message }
     }
 }
 
@@ -67,13 +61,8 @@ impl Writer {
             &binding,
         )
         .await?;
-        let message = format!(
-            "Successfully assigned {}/{} to {node}",
-            pod.namespace(),
-            pod.name()
-        );
-        self.recorder
-            .record(&subject(&pod), EventType::Normal, "Scheduled", message);
+        let message = format!("Successfully assigned {}/{} to {node}", pod.namespace(), pod.name());
+        self.recorder.record(&subject(&pod), EventType::Normal, "Scheduled", message);
         Ok(())
     }
 
@@ -84,8 +73,7 @@ impl Writer {
             note.truncate(EVENT_BYTES_MAX - 4);
             note.push_str(" ...");
         }
-        self.recorder
-            .record(&subject(&pod), EventType::Warning, "FailedScheduling", note);
+        self.recorder.record(&subject(&pod), EventType::Warning, "FailedScheduling", note);
         let Some(condition) = condition(&pod, &failure) else {
             return Ok(());
         };
@@ -94,12 +82,7 @@ impl Writer {
             "metadata": {"uid": &*pod.uid},
             "status": {"conditions": [condition]},
         });
-        pods.patch_status(
-            pod.name(),
-            &PatchParams::default(),
-            &Patch::Strategic(patch),
-        )
-        .await?;
+        pods.patch_status(pod.name(), &PatchParams::default(), &Patch::Strategic(patch)).await?;
         Ok(())
     }
 }

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ObjectReference, Service, ServicePort};
-use k8s_openapi::api::discovery::v1::{
-    Endpoint, EndpointConditions, EndpointPort, EndpointSlice,
-};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use keelson_controller_runtime::Watched;
 
@@ -44,9 +42,7 @@ pub(super) fn selector(service: &Service) -> Option<&BTreeMap<String, String>> {
 /// True if the pod has the labels.
 pub(super) fn selects(selector: &BTreeMap<String, String>, pod: &Pod) -> bool {
     let labels = pod.metadata.labels.as_ref();
-    selector
-        .iter()
-        .all(|(key, value)| labels.is_some_and(|labels| labels.get(key) == Some(value)))
+    selector.iter().all(|(key, value)| labels.is_some_and(|labels| labels.get(key) == Some(value)))
 }
 
 /// True if the service has no address of its own.
@@ -130,9 +126,8 @@ fn target_port(port: &ServicePort, pod: &Pod) -> Option<i32> {
         None | Some(IntOrString::Int(0)) => Some(port.port),
         Some(IntOrString::Int(number)) => Some(*number),
         Some(IntOrString::String(name)) => {
-            let sidecar = |container: &&Container| {
-                container.restart_policy.as_deref() == Some("Always")
-            };
+            let sidecar =
+                |container: &&Container| container.restart_policy.as_deref() == Some("Always");
             let sidecars = pod.spec.init_containers.iter().flatten().filter(sidecar);
             let containers = pod.spec.containers.iter().chain(sidecars);
             let mut ports = containers.flat_map(|container| container.ports.iter().flatten());

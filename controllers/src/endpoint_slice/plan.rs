@@ -45,7 +45,12 @@ pub(super) fn plan(
 
 fn same_ports(slice: &EndpointSlice, ports: &[EndpointPort]) -> bool {
     let key = |port: &EndpointPort| {
-        (port.name.clone().unwrap_or_default(), port.port, port.protocol.clone(), port.app_protocol.clone())
+        (
+            port.name.clone().unwrap_or_default(),
+            port.port,
+            port.protocol.clone(),
+            port.app_protocol.clone(),
+        )
     };
     let mut mine: Vec<_> = slice.ports.iter().flatten().map(key).collect();
     let mut wanted: Vec<_> = ports.iter().map(key).collect();

@@ -138,7 +138,9 @@ impl Graph {
     /// Uids of the objects of a kind that were seen themselves.
     pub(super) fn seen_of_kind(&self, api_version: &str, kind: &str) -> Vec<Uid> {
         let of_kind = |node: &Node| {
-            !node.assumed && *node.identity.kind == *kind && *node.identity.api_version == *api_version
+            !node.assumed
+                && *node.identity.kind == *kind
+                && *node.identity.api_version == *api_version
         };
         self.nodes.iter().filter(|(_, node)| of_kind(node)).map(|(uid, _)| uid.clone()).collect()
     }
@@ -189,7 +191,8 @@ impl Graph {
         dependent: &Uid,
         namespace: &str,
     ) -> Option<Item> {
-        let assumed = || Node { assumed: true, ..Node::new(Identity::of_owner(reference, namespace)) };
+        let assumed =
+            || Node { assumed: true, ..Node::new(Identity::of_owner(reference, namespace)) };
         let node = self.nodes.entry(owner.clone()).or_insert_with(assumed);
         let new = node.dependents.insert(dependent.clone());
         if node.assumed && new {

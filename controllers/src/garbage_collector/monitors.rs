@@ -150,7 +150,8 @@ async fn watch_kind(collector: Arc<Collector>, kind: Discovered, token: Cancella
                 let mut items: Vec<Item> = Vec::new();
                 // What is not listed may be gone, or newer than the list: it is looked at.
                 let seen = graph.seen_of_kind(&api_version, &name);
-                items.extend(seen.into_iter().filter(|uid| !listed.contains(uid)).map(Item::Delete));
+                items
+                    .extend(seen.into_iter().filter(|uid| !listed.contains(uid)).map(Item::Delete));
                 for object in &objects {
                     items.extend(graph.observe(&identity(object), &object.metadata));
                 }

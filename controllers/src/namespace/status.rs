@@ -31,10 +31,7 @@ impl Remains {
 }
 
 /// The conditions that say so; times change only where statuses do.
-pub(super) fn conditions(
-    old: &[NamespaceCondition],
-    remains: &Remains,
-) -> Vec<NamespaceCondition> {
+pub(super) fn conditions(old: &[NamespaceCondition], remains: &Remains) -> Vec<NamespaceCondition> {
     let mut failures = remains.failures.clone();
     failures.sort();
     let failed = (!failures.is_empty()).then(|| {
@@ -42,8 +39,10 @@ pub(super) fn conditions(
         format!("Failed to delete all resource types, {} remaining: {all}", failures.len())
     });
     let counted = |what: &BTreeMap<String, usize>, word: &str| {
-        let all: Vec<String> =
-            what.iter().map(|(name, count)| format!("{name} {word} {count} resource instances")).collect();
+        let all: Vec<String> = what
+            .iter()
+            .map(|(name, count)| format!("{name} {word} {count} resource instances"))
+            .collect();
         all.join(", ")
     };
     let kinds = (!remains.kinds.is_empty())

@@ -39,12 +39,7 @@ pub(crate) struct Plugin {
 
 impl Plugin {
     /// A plugin that does nothing.
-    pub(crate) const EMPTY: Self = Self {
-        name: "",
-        wakes_on: &[],
-        filter: None,
-        score: None,
-    };
+    pub(crate) const EMPTY: Self = Self { name: "", wakes_on: &[], filter: None, score: None };
 }
 
 /// How a plugin scores.
@@ -87,10 +82,7 @@ pub(crate) enum Reason {
     /// Something that removing pods could change.
     Resolvable(&'static str),
     /// Too little is free of these resources; `resolvable` if an empty node would do.
-    Insufficient {
-        resources: ResourceSet,
-        resolvable: bool,
-    },
+    Insufficient { resources: ResourceSet, resolvable: bool },
 }
 
 impl Reason {
@@ -149,23 +141,16 @@ impl PluginSet {
     }
 
     pub(crate) fn iter(self) -> impl Iterator<Item = &'static Plugin> {
-        PLUGINS
-            .iter()
-            .enumerate()
-            .filter(move |(at, _)| self.0 & (1 << at) != 0)
-            .map(|(_, p)| p)
+        PLUGINS.iter().enumerate().filter(move |(at, _)| self.0 & (1 << at) != 0).map(|(_, p)| p)
     }
 }
 
 /// Asks every filter in turn; the first that rejects, and why.
 pub(crate) fn filter(pod: &PodView, node: &NodeView) -> Option<(usize, Reason)> {
-    PLUGINS
-        .iter()
-        .enumerate()
-        .find_map(|(at, plugin)| match plugin.filter?(pod, node) {
-            Verdict::Fits => None,
-            Verdict::Unfit(reason) => Some((at, reason)),
-        })
+    PLUGINS.iter().enumerate().find_map(|(at, plugin)| match plugin.filter?(pod, node) {
+        Verdict::Fits => None,
+        Verdict::Unfit(reason) => Some((at, reason)),
+    })
 }
 
 #[cfg(test)]

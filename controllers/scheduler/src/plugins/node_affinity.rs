@@ -19,22 +19,15 @@ pub(super) const ENTRY: Plugin = Plugin {
 };
 
 fn filter(pod: &PodView, node: &NodeView) -> Verdict {
-    let selected = pod
-        .node_selector
-        .iter()
-        .all(|(key, value)| node.labels.get(key) == Some(value));
-    let wanted = pod.required_affinity.as_ref().is_none_or(|required| {
-        required
-            .node_selector_terms
-            .iter()
-            .any(|term| matches(term, node))
-    });
+    let selected = pod.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value));
+    let wanted = pod
+        .required_affinity
+        .as_ref()
+        .is_none_or(|required| required.node_selector_terms.iter().any(|term| matches(term, node)));
     if selected && wanted {
         return Verdict::Fits;
     }
-    Verdict::Unfit(Reason::Unresolvable(
-        "node(s) didn't match Pod's node affinity/selector",
-    ))
+    Verdict::Unfit(Reason::Unresolvable("node(s) didn't match Pod's node affinity/selector"))
 }
 
 fn score(pod: &PodView, node: &NodeView) -> i64 {
@@ -54,9 +47,7 @@ fn matches(term: &NodeSelectorTerm, node: &NodeView) -> bool {
 fn matches_or_empty(term: &NodeSelectorTerm, node: &NodeView) -> bool {
     let labels = term.match_expressions.iter().flatten();
     let fields = term.match_fields.iter().flatten();
-    labels
-        .into_iter()
-        .all(|one| holds(one, node.labels.get(&one.key).map(String::as_str)))
+    labels.into_iter().all(|one| holds(one, node.labels.get(&one.key).map(String::as_str)))
         && fields.into_iter().all(|one| {
             let value = (one.key == "metadata.name").then_some(&*node.name);
             holds(one, value)
@@ -76,11 +67,7 @@ fn holds(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
             let (Some(value), Some(limit)) = (value.and_then(number), limit) else {
                 return false;
             };
-            if requirement.operator == "Gt" {
-                value > limit
-            } else {
-                value < limit
-            }
+            if requirement.operator == "Gt" { value > limit } else { value < limit }
         }
         _ => false,
     }
@@ -109,36 +96,15 @@ mod tests {
     #[test]
     fn every_operator_means_what_it_says() {
         for (expression, fits) in [
-            (
-                json!({"key": "zone", "operator": "In", "values": ["z1", "z2"]}),
-                true,
-            ),
-            (
-                json!({"key": "zone", "operator": "In", "values": ["z3"]}),
-                false,
-            ),
-            (
-                json!({"key": "zone", "operator": "NotIn", "values": ["z1"]}),
-                false,
-            ),
-            (
-                json!({"key": "none", "operator": "NotIn", "values": ["z1"]}),
-                true,
-            ),
+            (json!({"key": "zone", "operator": "In", "values": ["z1", "z2"]}), true),
+            (json!({"key": "zone", "operator": "In", "values": ["z3"]}), false),
+            (json!({"key": "zone", "operator": "NotIn", "values": ["z1"]}), false),
+            (json!({"key": "none", "operator": "NotIn", "values": ["z1"]}), true),
             (json!({"key": "zone", "operator": "Exists"}), true),
             (json!({"key": "zone", "operator": "DoesNotExist"}), false),
-            (
-                json!({"key": "cores", "operator": "Gt", "values": ["7"]}),
-                true,
-            ),
-            (
-                json!({"key": "cores", "operator": "Lt", "values": ["8"]}),
-                false,
-            ),
-            (
-                json!({"key": "zone", "operator": "Gt", "values": ["1"]}),
-                false,
-            ),
+            (json!({"key": "cores", "operator": "Gt", "values": ["7"]}), true),
+            (json!({"key": "cores", "operator": "Lt", "values": ["8"]}), false),
+            (json!({"key": "zone", "operator": "Gt", "values": ["1"]}), false),
         ] {
             let pod = required(json!([{"matchExpressions": [expression]}]));
             assert_eq!(filter(&pod, &node()) == Verdict::Fits, fits, "{expression}");
@@ -152,10 +118,7 @@ mod tests {
                 {"key": "metadata.name", "operator": "In", "values": [name]},
             ]})
         };
-        assert_eq!(
-            filter(&required(json!([by_name("b"), by_name("a")])), &node()),
-            Verdict::Fits
-        );
+        assert_eq!(filter(&required(json!([by_name("b"), by_name("a")])), &node()), Verdict::Fits);
         assert_ne!(filter(&required(json!([{}])), &node()), Verdict::Fits);
         assert_ne!(filter(&required(json!([])), &node()), Verdict::Fits);
     }

@@ -13,9 +13,9 @@ pub(super) const ENTRY: Plugin = Plugin {
 
 fn filter(pod: &PodView, node: &NodeView) -> Verdict {
     match &pod.node_name {
-        Some(name) if *name != node.name => Verdict::Unfit(Reason::Unresolvable(
-            "node(s) didn't match the requested node name",
-        )),
+        Some(name) if *name != node.name => {
+            Verdict::Unfit(Reason::Unresolvable("node(s) didn't match the requested node name"))
+        }
         _ => Verdict::Fits,
     }
 }
@@ -30,14 +30,8 @@ mod tests {
     #[test]
     fn only_the_named_node_fits() {
         let node = fixtures::node(json!({"metadata": {"name": "a"}}));
-        assert_eq!(
-            filter(&fixtures::pod(json!({"nodeName": "a"})), &node),
-            Verdict::Fits
-        );
+        assert_eq!(filter(&fixtures::pod(json!({"nodeName": "a"})), &node), Verdict::Fits);
         assert_eq!(filter(&fixtures::pod(json!({})), &node), Verdict::Fits);
-        assert_ne!(
-            filter(&fixtures::pod(json!({"nodeName": "b"})), &node),
-            Verdict::Fits
-        );
+        assert_ne!(filter(&fixtures::pod(json!({"nodeName": "b"})), &node), Verdict::Fits);
     }
 }

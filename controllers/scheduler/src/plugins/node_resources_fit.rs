@@ -6,11 +6,7 @@ use crate::pod::PodView;
 
 pub(super) const ENTRY: Plugin = Plugin {
     name: "NodeResourcesFit",
-    wakes_on: &[
-        Change::NodeAdded,
-        Change::NodeAllocatable,
-        Change::PodRemoved,
-    ],
+    wakes_on: &[Change::NodeAdded, Change::NodeAllocatable, Change::PodRemoved],
     filter: Some(filter),
     score: Some(Score {
         weight: 1,
@@ -31,18 +27,8 @@ fn filter(pod: &PodView, node: &NodeView) -> Verdict {
     };
     let (request, offer, taken) = (&pod.requests, &node.allocatable, &node.requested);
     check(ResourceSet::PODS, 1, node.allowed_pods, node.pods);
-    check(
-        ResourceSet::CPU,
-        request.milli_cpu,
-        offer.milli_cpu,
-        taken.milli_cpu,
-    );
-    check(
-        ResourceSet::MEMORY,
-        request.memory,
-        offer.memory,
-        taken.memory,
-    );
+    check(ResourceSet::CPU, request.milli_cpu, offer.milli_cpu, taken.milli_cpu);
+    check(ResourceSet::MEMORY, request.memory, offer.memory, taken.memory);
     check(
         ResourceSet::EPHEMERAL_STORAGE,
         request.ephemeral_storage,
@@ -55,10 +41,7 @@ fn filter(pod: &PodView, node: &NodeView) -> Verdict {
     if resources == ResourceSet::default() {
         return Verdict::Fits;
     }
-    Verdict::Unfit(Reason::Insufficient {
-        resources,
-        resolvable,
-    })
+    Verdict::Unfit(Reason::Insufficient { resources, resolvable })
 }
 
 /// The mean free share of cpu and memory after the pod has come.
@@ -68,11 +51,7 @@ fn least_allocated(pod: &PodView, node: &NodeView) -> i64 {
         _ if request + taken > offer => Some(0),
         _ => Some((offer - taken - request) * SCORE_MAX / offer),
     };
-    let (request, offer, taken) = (
-        &pod.scored_requests,
-        &node.allocatable,
-        &node.scored_requested,
-    );
+    let (request, offer, taken) = (&pod.scored_requests, &node.allocatable, &node.scored_requested);
     let cpu = share(request.milli_cpu, taken.milli_cpu, offer.milli_cpu);
     let memory = share(request.memory, taken.memory, offer.memory);
     match (cpu, memory) {
@@ -105,10 +84,7 @@ mod tests {
         let (mut taken, pod) = (node("1"), pod("1500m", "1Gi"));
         assert_eq!(filter(&pod, &taken), Verdict::Fits);
         taken.place(&pod);
-        let Verdict::Unfit(Reason::Insufficient {
-            resources,
-            resolvable,
-        }) = filter(&pod, &taken)
+        let Verdict::Unfit(Reason::Insufficient { resources, resolvable }) = filter(&pod, &taken)
         else {
             panic!("fits");
         };

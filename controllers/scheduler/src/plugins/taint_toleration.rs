@@ -39,9 +39,7 @@ fn score(pod: &PodView, node: &NodeView) -> i64 {
 }
 
 fn tolerated(pod: &PodView, key: &str, value: Option<&str>, effect: &str) -> bool {
-    pod.tolerations
-        .iter()
-        .any(|one| tolerates(one, key, value.unwrap_or(""), effect))
+    pod.tolerations.iter().any(|one| tolerates(one, key, value.unwrap_or(""), effect))
 }
 
 /// True if the toleration covers the taint. upstream: api core/v1, Toleration.ToleratesTaint
@@ -75,25 +73,14 @@ mod tests {
         for (tolerations, fits) in [
             (json!([]), false),
             (json!([{"key": "gpu", "value": "yes"}]), true),
-            (
-                json!([{"key": "gpu", "operator": "Equal", "value": "no"}]),
-                false,
-            ),
+            (json!([{"key": "gpu", "operator": "Equal", "value": "no"}]), false),
             (json!([{"key": "gpu", "operator": "Exists"}]), true),
             (json!([{"operator": "Exists"}]), true),
-            (
-                json!([{"key": "gpu", "operator": "Exists", "effect": "NoExecute"}]),
-                false,
-            ),
+            (json!([{"key": "gpu", "operator": "Exists", "effect": "NoExecute"}]), false),
             (json!([{"key": "other", "operator": "Exists"}]), false),
         ] {
             let pod = fixtures::pod(json!({"tolerations": tolerations}));
-            assert_eq!(
-                filter(&pod, &node) == Verdict::Fits,
-                fits,
-                "{:?}",
-                pod.tolerations
-            );
+            assert_eq!(filter(&pod, &node) == Verdict::Fits, fits, "{:?}", pod.tolerations);
         }
     }
 
@@ -103,9 +90,6 @@ mod tests {
             "spec": {"taints": [{"key": "slow", "effect": "PreferNoSchedule"}]},
         }));
         let pod = fixtures::pod(json!({}));
-        assert_eq!(
-            (filter(&pod, &node), score(&pod, &node)),
-            (Verdict::Fits, 1)
-        );
+        assert_eq!((filter(&pod, &node), score(&pod, &node)), (Verdict::Fits, 1));
     }
 }
