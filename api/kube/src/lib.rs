@@ -1,12 +1,46 @@
 //! Everything between a Kubernetes HTTP request and a store transaction.
 
+mod admission;
+mod api_server;
+mod auth;
+mod bootstrap;
+mod cache;
+mod call;
+mod compaction;
+mod config;
+mod context;
 pub mod decode;
 pub mod defaulting;
 pub mod discovery;
+mod deletion;
+mod endpoints;
 pub mod facts;
+mod handler;
+mod input;
 pub mod kinds;
 pub mod openapi;
+mod layers;
+mod metrics;
+mod negotiate;
 pub mod patch;
+mod protobuf;
+mod request_info;
+mod respond;
+mod reviews;
 pub mod selectors;
+mod server;
+mod service_addresses;
+pub mod status;
+mod storage;
+mod stream;
+mod subresources;
 pub mod table;
+mod user;
 pub mod validation;
+mod verbs;
+
+pub use api_server::{ApiServer, StartError};
+pub use auth::token_keys::KeyError;
+pub use config::{Config, Connection, KubeletDialer, NoKubelets, NodeAddress};
+pub use server::{Body, InProcess};
+pub use user::UserInfo;

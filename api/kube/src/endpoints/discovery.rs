@@ -1,0 +1,106 @@
+//! /api, /apis and /openapi: which kinds there are.
+
+use http::{Response, StatusCode};
+use http::header::{ACCEPT, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION, VARY};
+
+use crate::context::Context;
+use crate::{discovery, openapi, respond};
+use crate::request_info::Query;
+use crate::server::Body;
+
+/// `/api…` and `/apis…` without a resource.
+pub(super) fn api(
+    cx: &Context,
+    root: &str,
+    rest: &str,
+    headers: &HeaderMap,
+) -> Option<Response<Body>> {
+    let parts: Vec<&str> = rest.split('/').filter(|p| !p.is_empty()).collect();
+    if parts.is_empty()
+        && let Some(media) = aggregated_media(headers)
+    {
+        let document = if root == "api" { discovery::aggregated_core() } else { discovery::aggregated_groups() };
+        let mut response = tagged(document.bytes.clone(), &document.etag, media, headers);
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+        return Some(response);
+    }
+    let address = match cx.config.advertise_address {
+        std::net::IpAddr::V4(ip) => format!("{ip}:{}", cx.config.advertise_port),
+        std::net::IpAddr::V6(ip) => format!("[{ip}]:{}", cx.config.advertise_port),
+    };
+    let value = match (root, parts.as_slice()) {
+        ("api", []) => discovery::api_versions(&address),
+        ("api", [version]) => discovery::resource_list("", version)?,
+        ("apis", []) => discovery::group_list(),
+        ("apis", [group]) => discovery::group(group)?,
+        ("apis", [group, version]) => discovery::resource_list(group, version)?,
+        _ => return None,
+    };
+    Some(respond::json_value(200, &value))
+}
+
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// The media type of aggregated discovery, when the client accepts it before plain JSON.
+fn aggregated_media(headers: &HeaderMap) -> Option<&'static str> {
+    let accept = headers.get(ACCEPT)?.to_str().ok()?;
+    for clause in accept.split(',') {
+        let mut parts = clause.split(';').map(str::trim);
+        if parts.next() != Some("application/json") {
+            continue;
+        }
+        let parameters: Vec<&str> = parts.filter(|p| !p.starts_with("q=")).collect();
+        if !parameters.iter().any(|p| p.starts_with("as=")) {
+            return None;
+        }
+        let wanted = ["g=apidiscovery.k8s.io", "v=v2", "as=APIGroupDiscoveryList"];
+        if wanted.iter().all(|w| parameters.contains(w)) {
+            return Some(AGGREGATED);
+        }
+    }
+    None
+}
+
+/// `/openapi/…`.
+pub(super) fn open_api(rest: &str, query: &Query, headers: &HeaderMap) -> Option<Response<Body>> {
+    if rest == "v2" {
+        let document = openapi::v2();
+        return Some(tagged(document.bytes.clone(), &document.etag, "application/json", headers));
+    }
+    let path = rest.strip_prefix("v3")?.trim_start_matches('/');
+    if path.is_empty() {
+        return Some(respond::bytes(200, "application/json", openapi::v3_index()));
+    }
+    let document = openapi::v3_doc(path)?;
+    if let Some(hash) = query.get("hash")
+        && hash != document.etag
+    {
+        let mut response = respond::bytes(301, "text/plain", "");
+        *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+        let location = format!("/openapi/v3/{path}?hash={}", document.etag);
+        if let Ok(value) = HeaderValue::from_str(&location) {
+            response.headers_mut().insert(LOCATION, value);
+        }
+        return Some(response);
+    }
+    Some(tagged(document.bytes.clone(), &document.etag, "application/json", headers))
+}
+
+fn tagged(
+    bytes: bytes::Bytes,
+    etag: &str,
+    media: &'static str,
+    headers: &HeaderMap,
+) -> Response<Body> {
+    let quoted = format!("\"{etag}\"");
+    let known = headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok());
+    let mut response = if known == Some(quoted.as_str()) {
+        respond::bytes(304, media, "")
+    } else {
+        respond::bytes(200, media, bytes)
+    };
+    if let Ok(value) = HeaderValue::from_str(&quoted) {
+        response.headers_mut().insert(ETAG, value);
+    }
+    response
+}

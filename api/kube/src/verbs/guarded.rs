@@ -1,0 +1,203 @@
+//! The guarded update: read, change, admit, validate, write if nobody was faster; else again.
+//!
+//! Every write to an existing object takes this path: update, patch, status, scale, binding,
+//! finalizers of a delete. What does not change anything is not written.
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use crate::admission::{self, Admission, Operation};
+use crate::call::{self, Call};
+use crate::deletion;
+use crate::kinds::Kind;
+use crate::service_addresses;
+use crate::status::Status;
+use crate::storage::{Stored, Written, stored_bytes, stored_value, wire_bytes};
+
+/// Lost races before a change is given up.
+const ATTEMPTS: usize = 32;
+
+/// How the new object comes from the newest one.
+pub(crate) type Change<'a> = &'a (dyn Fn(&Value) -> Result<Value, Status> + Send + Sync);
+
+/// What became of an update.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The object as it is now, or as it was when the update removed its last finalizer.
+    pub(crate) wire: Bytes,
+}
+
+/// Changes one object. `subresource` says which part may change.
+pub(crate) async fn guarded_update(
+    call: &Call,
+    kind: &'static Kind,
+    namespace: &str,
+    name: &str,
+    subresource: &str,
+    dry_run: bool,
+    change: Change<'_>,
+) -> Result<Outcome, Status> {
+    let resource = call::resource(kind);
+    let key = call::key(kind, namespace, name);
+    let mut seen: Option<Stored> = None;
+    for _ in 0..ATTEMPTS {
+        let stored = match seen.take() {
+            Some(stored) => stored,
+            None => {
+                let stored = call.cx.storage.get(&key).await?;
+                stored.ok_or_else(|| Status::not_found(resource, name))?
+            }
+        };
+        let old = stored_value(&stored.value, stored.revision)
+            .ok_or_else(|| Status::internal(format!("the stored value of {key} is no object")))?;
+        let mut new = change(&old)?;
+        carry_metadata(kind, &mut new, &old, name)?;
+        let admission = Admission {
+            cx: &call.cx,
+            user: &call.user,
+            kind,
+            operation: Operation::Update,
+            namespace,
+            name,
+            subresource,
+            dry_run,
+            old: Some(&old),
+        };
+        admission::mutate(&admission, &mut new).await?;
+        kind.default(&mut new);
+        kind.prepare_update(&mut new, &old, subresource);
+        refuse_new_finalizers(kind, &new, &old, name)?;
+        let reserved = service_addresses::on_update(&admission, &mut new, &old).await?;
+        let errors = kind.validate_update(&new, &old, subresource);
+        if !errors.is_empty() {
+            return Err(Status::invalid(call::kind_name(kind), name, &errors));
+        }
+        admission::validate(&admission, &new).await?;
+        if deletion::is_due(kind, &new) && !same(&new, &old) {
+            if dry_run {
+                return Ok(Outcome { wire: stored_wire(&new, stored.revision) });
+            }
+            match call.cx.storage.delete(&key, stored.revision).await? {
+                Written::Done(revision) => {
+                    return Ok(Outcome { wire: stored_wire(&new, revision) });
+                }
+                Written::Lost(None) => return Err(Status::not_found(resource, name)),
+                Written::Lost(Some(newer)) => seen = Some(newer),
+            }
+            continue;
+        }
+        if same(&new, &old) || dry_run {
+            let wire = wire_bytes(&stored_bytes(&new), stored.revision);
+            return Ok(Outcome { wire });
+        }
+        let bytes = stored_bytes(&new);
+        let lease = lease_of(call, kind).await?;
+        match call.cx.storage.update(&key, stored.revision, bytes.clone(), lease).await? {
+            Written::Done(revision) => {
+                reserved.keep();
+                return Ok(Outcome { wire: wire_bytes(&bytes, revision) });
+            }
+            Written::Lost(None) => return Err(Status::not_found(resource, name)),
+            Written::Lost(Some(newer)) => seen = Some(newer),
+        }
+    }
+    Err(Status::modified(resource, name))
+}
+
+/// The lease a kind's objects live under; 0: none.
+pub(crate) async fn lease_of(call: &Call, kind: &Kind) -> Result<i64, Status> {
+    if kind.storage_prefix == "events" { call.cx.storage.event_lease().await } else { Ok(0) }
+}
+
+fn stored_wire(value: &Value, revision: i64) -> Bytes {
+    wire_bytes(&stored_bytes(value), revision)
+}
+
+/// Equal but for what every write changes.
+fn same(new: &Value, old: &Value) -> bool {
+    let strip = |v: &Value| {
+        let mut v = v.clone();
+        if let Some(metadata) = v.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("resourceVersion");
+        }
+        v
+    };
+    strip(new) == strip(old)
+}
+
+/// What an update cannot change is taken from the old object; an identity that differs is refused.
+fn carry_metadata(kind: &Kind, new: &mut Value, old: &Value, name: &str) -> Result<(), Status> {
+    let resource = call::resource(kind);
+    if !new["metadata"].is_object() {
+        new["metadata"] = Value::Object(Map::new());
+    }
+    let was = &old["metadata"];
+    let wanted = new["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+    let is = was["uid"].as_str().unwrap_or_default();
+    if !wanted.is_empty() && wanted != is {
+        return Err(Status::conflict(
+            resource,
+            name,
+            &format!(
+                "Precondition failed: UID in precondition: {wanted}, UID in object meta: {is}"
+            ),
+        ));
+    }
+    new["apiVersion"] = old["apiVersion"].clone();
+    new["kind"] = old["kind"].clone();
+    let Some(metadata) = new["metadata"].as_object_mut() else { return Ok(()) };
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "generateName",
+        "managedFields",
+    ] {
+        match was.get(field) {
+            Some(value) => metadata.insert(field.to_owned(), value.clone()),
+            None => metadata.shift_remove(field),
+        };
+    }
+    metadata.shift_remove("selfLink");
+    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        let empty = metadata.get(field).is_some_and(|v| match v {
+            Value::Object(map) => map.is_empty(),
+            Value::Array(items) => items.is_empty(),
+            other => other.is_null(),
+        });
+        if empty {
+            metadata.shift_remove(field);
+        }
+    }
+    Ok(())
+}
+
+fn refuse_new_finalizers(kind: &Kind, new: &Value, old: &Value, name: &str) -> Result<(), Status> {
+    if old["metadata"]["deletionTimestamp"].is_null() {
+        return Ok(());
+    }
+    let of = |v: &Value| -> Vec<String> {
+        let all = v["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+        all.iter().filter_map(|f| f.as_str().map(str::to_owned)).collect()
+    };
+    let before = of(old);
+    let added: Vec<String> = of(new).into_iter().filter(|f| !before.contains(f)).collect();
+    if added.is_empty() {
+        return Ok(());
+    }
+    let shown: Vec<String> = added.iter().map(|f| format!("{f:?}")).collect();
+    Err(Status::invalid_field(
+        call::kind_name(kind),
+        name,
+        "FieldValueForbidden",
+        "metadata.finalizers",
+        format!(
+            "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+            shown.join(", ")
+        ),
+    ))
+}
