@@ -39,10 +39,10 @@ pub(super) async fn run(mut call: Call) -> Result<Response<Body>, Status> {
         let before = scale_of(old);
         let scale = match media.as_str() {
             _ if !is_patch => given.clone(),
-            "application/json-patch+json" => patch::json_patch(&before, &given)
+            "application/json-patch+json" => patch::json_patch(kind, &before, &given)
                 .map_err(|e| input::patch_refusal(kind, &name, e))?,
             "application/merge-patch+json" | "application/strategic-merge-patch+json" => {
-                patch::merge_patch(&before, &given)
+                patch::merge_patch(kind, &before, &given)
                     .map_err(|e| input::patch_refusal(kind, &name, e))?
             }
             _ => {

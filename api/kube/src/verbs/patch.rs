@@ -45,8 +45,8 @@ pub(crate) async fn patch_part(
     let warnings = Mutex::new(Vec::new());
     let change = |old: &Value| {
         let patched = match media.as_str() {
-            JSON => patch::json_patch(old, &text),
-            MERGE => patch::merge_patch(old, &text),
+            JSON => patch::json_patch(kind, old, &text),
+            MERGE => patch::merge_patch(kind, old, &text),
             _ => patch::strategic_merge(kind, old, &text),
         };
         let patched = patched.map_err(|e| input::patch_refusal(kind, &name, e))?;
