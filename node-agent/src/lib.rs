@@ -2,12 +2,14 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod agent;
+pub mod dns;
 pub mod image;
 mod kubelet_api;
 pub mod network;
 mod node;
 mod pods;
 mod probes;
+pub mod proxy;
 pub mod runtime;
 pub mod sys;
 mod volumes;

@@ -14,9 +14,11 @@ mod config;
 mod ipam;
 mod netlink;
 mod nft;
+mod node_services;
 mod pod_rules;
 mod records;
 mod routed_veth;
+pub mod services;
 mod sysctl;
 mod tear_down;
 
@@ -25,6 +27,7 @@ pub use api::{
 };
 pub use config::NetworkConfig;
 pub use netlink::NodeRoute;
+pub use node_services::{NodeServices, NodeServicesConfig, dns_address};
 pub use routed_veth::RoutedVeth;
 pub use tear_down::{TearDownError, tear_down};
 
