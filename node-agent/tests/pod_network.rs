@@ -5,14 +5,11 @@ mod support;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use keelson_node_agent::network::{
-    HostPort, NetworkConfig, PodNetwork, PodNetworkRequest, Protocol, RoutedVeth, tear_down,
+    HostPort, NetworkConfig, PodNetwork, Protocol, RoutedVeth, tear_down,
 };
-use support::{Namespace, is_root};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use support::{Namespace, ask, command, is_root, request, serve};
 
 const RANGE: &str = "10.199.7.0/24";
 
@@ -25,49 +22,6 @@ fn config(dir: &Path) -> NetworkConfig {
     config.table = "kln-test".into();
     config.link_prefix = "klt".into();
     config
-}
-
-fn request(id: &str, pod: &Namespace, host_ports: Vec<HostPort>) -> PodNetworkRequest {
-    PodNetworkRequest {
-        sandbox_id: id.into(),
-        namespace: "default".into(),
-        name: id.into(),
-        uid: id.into(),
-        netns_path: pod.path.clone(),
-        host_ports,
-    }
-}
-
-/// Serves, in the pod, the caller's address to whoever connects, until the test process ends.
-fn serve(pod: &Namespace, port: u16) {
-    let path = pod.path.clone();
-    let (ready, is_ready) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        nix::sched::setns(std::fs::File::open(path).unwrap(), nix::sched::CloneFlags::CLONE_NEWNET)
-            .unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async move {
-            let listener = TcpListener::bind(("::", port)).await.unwrap();
-            ready.send(()).unwrap();
-            loop {
-                let (mut stream, peer) = listener.accept().await.unwrap();
-                let _ = stream.write_all(peer.ip().to_canonical().to_string().as_bytes()).await;
-            }
-        });
-    });
-    is_ready.recv().unwrap();
-}
-
-/// Who the server at `to` says we are.
-async fn ask(to: SocketAddr) -> Result<IpAddr, String> {
-    let connect = TcpStream::connect(to);
-    let mut stream = tokio::time::timeout(Duration::from_secs(3), connect)
-        .await
-        .map_err(|_| String::from("timed out"))?
-        .map_err(|e| e.to_string())?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.map_err(|e| e.to_string())?;
-    text.parse().map_err(|_| text)
 }
 
 #[test]
@@ -177,9 +131,4 @@ fn a_host_port_leads_to_its_pod_from_everywhere() {
 
 fn pod_links() -> usize {
     command("ip", &["-o", "link"]).matches(": klt").count()
-}
-
-fn command(name: &str, args: &[&str]) -> String {
-    let output = std::process::Command::new(name).args(args).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }

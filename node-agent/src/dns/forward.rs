@@ -132,7 +132,11 @@ async fn exchange(
     request.set_edns(edns);
     let bytes = request.to_vec().map_err(std::io::Error::other)?;
     let (answer, size) = by_udp(server, &request, &bytes).await?;
-    if answer.metadata.truncation { by_tcp(server, &request, &bytes).await } else { Ok((answer, size)) }
+    if answer.metadata.truncation {
+        by_tcp(server, &request, &bytes).await
+    } else {
+        Ok((answer, size))
+    }
 }
 
 async fn by_udp(

@@ -104,7 +104,10 @@ impl DnsServer {
     }
 }
 
-async fn bind_all(addresses: &[IpAddr], port: u16) -> Result<Vec<(UdpSocket, TcpListener)>, DnsError> {
+async fn bind_all(
+    addresses: &[IpAddr],
+    port: u16,
+) -> Result<Vec<(UdpSocket, TcpListener)>, DnsError> {
     let mut sockets = Vec::new();
     for ip in addresses {
         let address = SocketAddr::new(*ip, port);
@@ -196,7 +199,9 @@ impl Resolver {
     fn at_once(&self, question: &Question) -> Option<Content> {
         match self.zone.lookup(&question.query.name, question.query.query_type) {
             Answer::Alias(..) => None,
-            Answer::NotOurs => self.forwarder.cached(&question.query, question.signed).map(Content::from),
+            Answer::NotOurs => {
+                self.forwarder.cached(&question.query, question.signed).map(Content::from)
+            }
             answer => Some(self.local(answer)),
         }
     }
@@ -221,7 +226,9 @@ impl Resolver {
                     }
                     Content { authoritative: true, ..Content::code(ResponseCode::NoError) }
                 }
-                Answer::NotOurs => self.elsewhere(&query, question.signed, aliases.is_empty()).await,
+                Answer::NotOurs => {
+                    self.elsewhere(&query, question.signed, aliases.is_empty()).await
+                }
                 answer => self.local(answer),
             };
             if !aliases.is_empty() {

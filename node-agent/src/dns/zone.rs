@@ -59,7 +59,15 @@ impl Zone {
 
     /// The start-of-authority record, which goes with every "no".
     pub(super) fn soa(&self) -> Record {
-        let soa = SOA::new(self.below(&["ns", "dns"]), self.below(&["hostmaster"]), self.serial, 7200, 1800, 86_400, TTL);
+        let soa = SOA::new(
+            self.below(&["ns", "dns"]),
+            self.below(&["hostmaster"]),
+            self.serial,
+            7200,
+            1800,
+            86_400,
+            TTL,
+        );
         Record::from_rdata(self.origin.clone(), TTL, RData::SOA(soa))
     }
 
@@ -112,7 +120,8 @@ impl Zone {
             (true, false) => Answer::NotOurs,
             _ if kind != RecordType::PTR => Answer::NoData,
             _ => {
-                let record = |target| Record::from_rdata(name.clone(), TTL, RData::PTR(PTR(target)));
+                let record =
+                    |target| Record::from_rdata(name.clone(), TTL, RData::PTR(PTR(target)));
                 Answer::Records(targets.into_iter().map(record).collect(), Vec::new())
             }
         }
@@ -200,7 +209,8 @@ impl Ask<'_> {
 
     /// `_PORT._PROTOCOL.SERVICE`.
     fn port(&self, port: &str, protocol: &str, key: &ServiceKey) -> Answer {
-        let (Some(port), Some(protocol)) = (port.strip_prefix('_'), protocol.strip_prefix('_')) else {
+        let (Some(port), Some(protocol)) = (port.strip_prefix('_'), protocol.strip_prefix('_'))
+        else {
             return Answer::NoName;
         };
         let Some(service) = self.zone.catalog.service(key) else { return Answer::NoName };
@@ -247,7 +257,8 @@ impl Ask<'_> {
                 .filter(|p| p.name == port && !port.is_empty() && p.protocol.lower() == protocol);
             targets.extend(wanted.map(|p| (host_of(endpoint), p.port, endpoint.ip)));
         }
-        let pairs: BTreeSet<(&str, u16)> = targets.iter().map(|(h, p, _)| (h.as_str(), *p)).collect();
+        let pairs: BTreeSet<(&str, u16)> =
+            targets.iter().map(|(h, p, _)| (h.as_str(), *p)).collect();
         let srv = |(host, port): (&str, u16)| self.srv(port, &self.zone.host_name(key, host));
         let addresses = targets.iter().map(|(h, _, ip)| address(&self.zone.host_name(key, h), *ip));
         (pairs.into_iter().map(srv).collect(), addresses.collect())

@@ -52,7 +52,12 @@ impl NodeServices {
                 port: server.port(),
             };
             tasks.spawn(server.run(token.clone()));
-            tasks.spawn(dns::publish(client.clone(), Arc::clone(&catalog), publication, token.clone()));
+            tasks.spawn(dns::publish(
+                client.clone(),
+                Arc::clone(&catalog),
+                publication,
+                token.clone(),
+            ));
         }
         let proxy = proxy::run(Arc::clone(&catalog), config.proxy, token.clone());
         tasks.spawn(async move {

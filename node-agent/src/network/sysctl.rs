@@ -10,6 +10,10 @@ use super::api::PodNetworkError;
 /// Makes the host forward packets.
 pub(super) fn enable_forwarding(v6: bool) -> Result<(), PodNetworkError> {
     set("ipv4/ip_forward", "1")?;
+    // A pod that reaches itself through a service comes in and goes out by one link. The kernel would
+    // tell it of a shorter way, and count that against the refusals that it may send to the pod. Links
+    // that are not ours keep their own setting.
+    set("ipv4/conf/all/send_redirects", "0")?;
     if v6 {
         set("ipv6/conf/all/forwarding", "1")?;
     }
@@ -21,6 +25,7 @@ pub(super) fn prepare_link(link: &str) -> Result<(), PodNetworkError> {
     set(&format!("ipv4/conf/{link}/forwarding"), "1")?;
     // The host answers no ARP on this link: the pod's neighbour entry is permanent.
     set(&format!("ipv4/conf/{link}/rp_filter"), "0")?;
+    set(&format!("ipv4/conf/{link}/send_redirects"), "0")?;
     // A port of the host opened for a pod must work through 127.0.0.1 too. The rules of the pod
     // table drop what a pod itself would send to 127.0.0.0/8.
     set(&format!("ipv4/conf/{link}/route_localnet"), "1")?;

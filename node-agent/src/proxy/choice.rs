@@ -59,7 +59,11 @@ fn usable(
             .collect()
     };
     let ready = pick(&|endpoint| endpoint.ready);
-    if ready.is_empty() { pick(&|endpoint| endpoint.serving && endpoint.terminating) } else { ready }
+    if ready.is_empty() {
+        pick(&|endpoint| endpoint.serving && endpoint.terminating)
+    } else {
+        ready
+    }
 }
 
 fn targets(slice: &Slice, port: &ServicePort, fit: impl Fn(&Endpoint) -> bool) -> Vec<Target> {
@@ -89,7 +93,10 @@ mod tests {
     fn check(endpoints: &[(&str, &str, &str)], cluster: &[&str], local: &[&str], near: &[&str]) {
         let slice = Slice {
             ports: vec![SlicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80 }],
-            endpoints: endpoints.iter().map(|(ip, node, state)| endpoint(ip, node, state)).collect(),
+            endpoints: endpoints
+                .iter()
+                .map(|(ip, node, state)| endpoint(ip, node, state))
+                .collect(),
         };
         let port = ServicePort {
             name: "http".into(),

@@ -93,7 +93,12 @@ impl PortRules<'_> {
             Some(self.cluster_chain(fragment))
         };
         for ip in ips {
-            self.lead(fragment, self.address_key(*ip), [SERVICE_IPS, UNSERVED_IPS], verdict.as_deref());
+            self.lead(
+                fragment,
+                self.address_key(*ip),
+                [SERVICE_IPS, UNSERVED_IPS],
+                verdict.as_deref(),
+            );
         }
     }
 

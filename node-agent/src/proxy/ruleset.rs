@@ -253,10 +253,8 @@ add element ip t service-ips { 10.96.0.5 . tcp . 80 : goto svc-web }
         rules.update(&config(), one("a", web("a")));
         let mut next = web("b");
         next.chains = BTreeMap::from([("svc-b".into(), vec!["dnat to b".into()])]);
-        next.elements.insert(
-            (SERVICE_IPS, "10.96.0.5 . tcp . 80".into()),
-            Some("goto svc-b".into()),
-        );
+        next.elements
+            .insert((SERVICE_IPS, "10.96.0.5 . tcp . 80".into()), Some("goto svc-b".into()));
         let mut both = one("a", Fragment::default());
         both.extend(one("b", next));
         let batch = rules.update(&config(), both);

@@ -45,7 +45,9 @@ pub async fn run(
         pending.extend(changes.take());
         match proxy.sync(std::mem::take(&mut pending)).await {
             Ok(()) => wait = RETRY[0],
-            Err(error @ NftError::Start(_)) if !proxy.started => return Err(ProxyError::Tool(error)),
+            Err(error @ NftError::Start(_)) if !proxy.started => {
+                return Err(ProxyError::Tool(error));
+            }
             Err(error) => {
                 tracing::warn!(%error, "service rules were refused: making them anew");
                 wait = (wait * 2).min(RETRY[1]);
@@ -68,7 +70,8 @@ struct Proxy {
 
 impl Proxy {
     fn new(catalog: Arc<Catalog>, config: ProxyConfig) -> Self {
-        let rulesets = config.families.iter().map(|family| (*family, Ruleset::new(*family))).collect();
+        let rulesets =
+            config.families.iter().map(|family| (*family, Ruleset::new(*family))).collect();
         Self { catalog, config, nft: Nft, rulesets, in_force: false, started: false }
     }
 

@@ -102,7 +102,14 @@ impl Catalog {
 
     /// The slices of a Service, in the order of their names.
     pub fn slices(&self, key: &ServiceKey) -> Vec<Arc<Slice>> {
-        self.content.read().slices.get(key).into_iter().flat_map(BTreeMap::values).cloned().collect()
+        self.content
+            .read()
+            .slices
+            .get(key)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .cloned()
+            .collect()
     }
 
     /// The Service with a cluster address.
@@ -118,7 +125,12 @@ impl Catalog {
     /// Whether any Service is in a namespace.
     pub fn has_namespace(&self, namespace: &str) -> bool {
         let from = ServiceKey::new(namespace, "");
-        self.content.read().services.range(from..).next().is_some_and(|(k, _)| k.namespace == namespace)
+        self.content
+            .read()
+            .services
+            .range(from..)
+            .next()
+            .is_some_and(|(k, _)| k.namespace == namespace)
     }
 
     /// Takes a Service as it is now.
@@ -167,7 +179,8 @@ impl Catalog {
         if old.is_some_and(|old| **old == slice) {
             return;
         }
-        let mut changed: Vec<ServiceKey> = old_owner.filter(|old| *old != owner).into_iter().collect();
+        let mut changed: Vec<ServiceKey> =
+            old_owner.filter(|old| *old != owner).into_iter().collect();
         content.remove_slice(&id);
         content.owner_of.insert(id.clone(), owner.clone());
         content.slices.entry(owner.clone()).or_default().insert(id.1, Arc::new(slice));

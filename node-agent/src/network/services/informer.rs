@@ -57,7 +57,9 @@ where
     while let Some(event) = events.next().await {
         match event {
             Ok(watcher::Event::Init) => side.begin(),
-            Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => side.apply(&object),
+            Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+                side.apply(&object)
+            }
             Ok(watcher::Event::Delete(object)) => side.delete(&object),
             Ok(watcher::Event::InitDone) => {
                 side.end();

@@ -142,7 +142,9 @@ impl Service {
         }
         let mut external_ips = addresses(spec.external_ips.iter().flatten());
         if kind_name == "LoadBalancer" {
-            external_ips.extend(balancer_ips(object).filter(|ip| !external_ips.contains(ip)).collect::<Vec<_>>());
+            external_ips.extend(
+                balancer_ips(object).filter(|ip| !external_ips.contains(ip)).collect::<Vec<_>>(),
+            );
         }
         let sticky = spec.session_affinity.as_deref() == Some("ClientIP");
         Self {
