@@ -1,6 +1,7 @@
 //! The kinds of API group `admissionregistration.k8s.io`.
 
 use super::kind::{Generation, Kind, Scope, Subresource};
+use crate::table::columns;
 
 const BASE: Kind = Kind { group: "admissionregistration.k8s.io", version: "v1", ..Kind::DEFAULT };
 
@@ -17,6 +18,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "mutatingadmissionpolicies",
         generation: Generation::OnSpecChange,
         unconditional_update: false,
+        printer: &columns::MUTATING_POLICY,
         ..BASE
     },
     Kind {
@@ -30,6 +32,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "mutatingadmissionpolicybindings",
         generation: Generation::OnSpecChange,
         unconditional_update: false,
+        printer: &columns::POLICY_BINDING,
         ..BASE
     },
     Kind {
@@ -43,6 +46,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "mutatingwebhookconfigurations",
         generation: Generation::OnAnyChange,
         unconditional_update: false,
+        printer: &columns::WEBHOOKS,
         ..BASE
     },
     Kind {
@@ -58,6 +62,7 @@ pub(super) const KINDS: &[Kind] = &[
         has_status: true,
         generation: Generation::OnSpecChange,
         unconditional_update: false,
+        printer: &columns::VALIDATING_POLICY,
         ..BASE
     },
     Kind {
@@ -71,6 +76,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "validatingadmissionpolicybindings",
         generation: Generation::OnSpecChange,
         unconditional_update: false,
+        printer: &columns::POLICY_BINDING,
         ..BASE
     },
     Kind {
@@ -84,6 +90,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "validatingwebhookconfigurations",
         generation: Generation::OnAnyChange,
         unconditional_update: false,
+        printer: &columns::WEBHOOKS,
         ..BASE
     },
 ];

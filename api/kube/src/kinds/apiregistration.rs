@@ -1,6 +1,7 @@
 //! The kinds of API group `apiregistration.k8s.io`.
 
 use super::kind::{Generation, Kind, Scope, Subresource};
+use crate::table::columns;
 
 const BASE: Kind = Kind { group: "apiregistration.k8s.io", version: "v1", ..Kind::DEFAULT };
 
@@ -18,5 +19,6 @@ pub(super) const KINDS: &[Kind] = &[Kind {
     has_status: true,
     generation: Generation::OnSpecChange,
     unconditional_update: false,
+    printer: &columns::API_SERVICE,
     ..BASE
 }];

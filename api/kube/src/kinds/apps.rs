@@ -1,6 +1,7 @@
 //! The kinds of API group `apps`.
 
 use super::kind::{Generation, Kind, Subresource};
+use crate::table::columns;
 
 const BASE: Kind = Kind { group: "apps", version: "v1", ..Kind::DEFAULT };
 
@@ -13,6 +14,7 @@ pub(super) const KINDS: &[Kind] = &[
         singular: "controllerrevision",
         schema: "io.k8s.api.apps.v1.ControllerRevision",
         storage_prefix: "controllerrevisions",
+        printer: &columns::CONTROLLER_REVISION,
         ..BASE
     },
     Kind {
@@ -27,6 +29,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "daemonsets",
         has_status: true,
         generation: Generation::OnSpecChange,
+        printer: &columns::DAEMON_SET,
         ..BASE
     },
     Kind {
@@ -51,6 +54,7 @@ pub(super) const KINDS: &[Kind] = &[
         has_status: true,
         generation: Generation::OnSpecOrAnnotationsChange,
         status_keeps_labels: true,
+        printer: &columns::DEPLOYMENT,
         ..BASE
     },
     Kind {
@@ -75,6 +79,7 @@ pub(super) const KINDS: &[Kind] = &[
         has_status: true,
         generation: Generation::OnSpecChange,
         status_keeps_labels: true,
+        printer: &columns::REPLICA_SET,
         ..BASE
     },
     Kind {
@@ -99,6 +104,7 @@ pub(super) const KINDS: &[Kind] = &[
         has_status: true,
         generation: Generation::OnSpecChange,
         status_keeps_labels: true,
+        printer: &columns::STATEFUL_SET,
         ..BASE
     },
 ];

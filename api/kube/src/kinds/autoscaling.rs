@@ -1,6 +1,7 @@
 //! The kinds of API group `autoscaling`.
 
 use super::kind::{Kind, Subresource};
+use crate::table::columns;
 
 const BASE_V2: Kind = Kind { group: "autoscaling", version: "v2", ..Kind::DEFAULT };
 const BASE_V1: Kind = Kind { group: "autoscaling", version: "v1", ..Kind::DEFAULT };
@@ -18,6 +19,7 @@ pub(super) const KINDS: &[Kind] = &[
         subresources: &[Subresource::of_kind("status", "HorizontalPodAutoscaler")],
         storage_prefix: "horizontalpodautoscalers",
         has_status: true,
+        printer: &columns::HORIZONTAL_POD_AUTOSCALER,
         ..BASE_V2
     },
     Kind {
@@ -31,6 +33,7 @@ pub(super) const KINDS: &[Kind] = &[
         subresources: &[Subresource::of_kind("status", "HorizontalPodAutoscaler")],
         storage_prefix: "horizontalpodautoscalers",
         has_status: true,
+        printer: &columns::HORIZONTAL_POD_AUTOSCALER,
         ..BASE_V1
     },
 ];

@@ -2,6 +2,7 @@
 
 use super::kind::{Generation, Kind, Subresource};
 use super::selectable;
+use crate::table::columns;
 
 const BASE: Kind = Kind { group: "batch", version: "v1", ..Kind::DEFAULT };
 
@@ -19,6 +20,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "cronjobs",
         has_status: true,
         generation: Generation::OnSpecChange,
+        printer: &columns::CRON_JOB,
         ..BASE
     },
     Kind {
@@ -34,6 +36,7 @@ pub(super) const KINDS: &[Kind] = &[
         generation: Generation::OnSpecChange,
         orphans_by_default: true,
         selectable: selectable::JOB,
+        printer: &columns::JOB,
         ..BASE
     },
 ];

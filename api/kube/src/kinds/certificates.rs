@@ -2,6 +2,7 @@
 
 use super::kind::{Kind, Scope, Subresource};
 use super::selectable;
+use crate::table::columns;
 
 const BASE: Kind = Kind { group: "certificates.k8s.io", version: "v1", ..Kind::DEFAULT };
 
@@ -21,5 +22,6 @@ pub(super) const KINDS: &[Kind] = &[Kind {
     storage_prefix: "certificatesigningrequests",
     has_status: true,
     selectable: selectable::CERTIFICATE_SIGNING_REQUEST,
+    printer: &columns::CERTIFICATE_SIGNING_REQUEST,
     ..BASE
 }];

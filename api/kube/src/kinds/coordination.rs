@@ -1,6 +1,7 @@
 //! The kinds of API group `coordination.k8s.io`.
 
 use super::kind::Kind;
+use crate::table::columns;
 
 const BASE: Kind = Kind { group: "coordination.k8s.io", version: "v1", ..Kind::DEFAULT };
 
@@ -14,5 +15,6 @@ pub(super) const KINDS: &[Kind] = &[Kind {
     storage_prefix: "leases",
     create_on_update: true,
     unconditional_update: false,
+    printer: &columns::LEASE,
     ..BASE
 }];

@@ -2,6 +2,7 @@
 
 use super::kind::{Generation, Kind, NameRule, Scope, Subresource};
 use super::selectable;
+use crate::table::columns;
 
 const BASE: Kind = Kind { group: "", version: "v1", ..Kind::DEFAULT };
 
@@ -27,6 +28,7 @@ pub(super) const KINDS: &[Kind] = &[
         scope: Scope::Cluster,
         verbs: &["get", "list"],
         storage_prefix: "componentstatuses",
+        printer: &columns::COMPONENT_STATUS,
         ..BASE
     },
     Kind {
@@ -37,6 +39,7 @@ pub(super) const KINDS: &[Kind] = &[
         schema: "io.k8s.api.core.v1.ConfigMap",
         short_names: &["cm"],
         storage_prefix: "configmaps",
+        printer: &columns::CONFIG_MAP,
         ..BASE
     },
     Kind {
@@ -48,6 +51,7 @@ pub(super) const KINDS: &[Kind] = &[
         short_names: &["ep"],
         storage_prefix: "services/endpoints",
         create_on_update: true,
+        printer: &columns::ENDPOINTS,
         ..BASE
     },
     Kind {
@@ -60,6 +64,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "events",
         create_on_update: true,
         selectable: selectable::CORE_EVENT,
+        printer: &columns::EVENT,
         ..BASE
     },
     Kind {
@@ -97,6 +102,7 @@ pub(super) const KINDS: &[Kind] = &[
         name_rule: NameRule::Label,
         returns_deleted: true,
         selectable: selectable::NAMESPACE,
+        printer: &columns::NAMESPACE,
         ..BASE
     },
     Kind {
@@ -120,6 +126,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "minions",
         has_status: true,
         selectable: selectable::NODE,
+        printer: &columns::NODE,
         ..BASE
     },
     Kind {
@@ -133,6 +140,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "persistentvolumeclaims",
         has_status: true,
         returns_deleted: true,
+        printer: &columns::PERSISTENT_VOLUME_CLAIM,
         ..BASE
     },
     Kind {
@@ -147,6 +155,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "persistentvolumes",
         has_status: true,
         returns_deleted: true,
+        printer: &columns::PERSISTENT_VOLUME,
         ..BASE
     },
     Kind {
@@ -210,6 +219,7 @@ pub(super) const KINDS: &[Kind] = &[
         returns_deleted: true,
         generation: Generation::OnSpecChange,
         selectable: selectable::POD,
+        printer: &columns::POD,
         ..BASE
     },
     Kind {
@@ -220,6 +230,7 @@ pub(super) const KINDS: &[Kind] = &[
         schema: "io.k8s.api.core.v1.PodTemplate",
         storage_prefix: "podtemplates",
         returns_deleted: true,
+        printer: &columns::POD_TEMPLATE,
         ..BASE
     },
     Kind {
@@ -245,6 +256,7 @@ pub(super) const KINDS: &[Kind] = &[
         generation: Generation::OnSpecChange,
         orphans_by_default: true,
         selectable: selectable::REPLICATION_CONTROLLER,
+        printer: &columns::REPLICATION_CONTROLLER,
         ..BASE
     },
     Kind {
@@ -258,6 +270,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "resourcequotas",
         has_status: true,
         returns_deleted: true,
+        printer: &columns::RESOURCE_QUOTA,
         ..BASE
     },
     Kind {
@@ -268,6 +281,7 @@ pub(super) const KINDS: &[Kind] = &[
         schema: "io.k8s.api.core.v1.Secret",
         storage_prefix: "secrets",
         selectable: selectable::SECRET,
+        printer: &columns::SECRET,
         ..BASE
     },
     Kind {
@@ -286,6 +300,7 @@ pub(super) const KINDS: &[Kind] = &[
         }],
         storage_prefix: "serviceaccounts",
         returns_deleted: true,
+        printer: &columns::PLAIN,
         ..BASE
     },
     Kind {
@@ -312,6 +327,7 @@ pub(super) const KINDS: &[Kind] = &[
         create_on_update: true,
         returns_deleted: true,
         selectable: selectable::SERVICE,
+        printer: &columns::SERVICE,
         ..BASE
     },
 ];

@@ -1,6 +1,7 @@
 //! The kinds of API group `discovery.k8s.io`.
 
 use super::kind::Kind;
+use crate::table::columns;
 
 const BASE: Kind = Kind { group: "discovery.k8s.io", version: "v1", ..Kind::DEFAULT };
 
@@ -12,5 +13,6 @@ pub(super) const KINDS: &[Kind] = &[Kind {
     singular: "endpointslice",
     schema: "io.k8s.api.discovery.v1.EndpointSlice",
     storage_prefix: "endpointslices",
+    printer: &columns::ENDPOINT_SLICE,
     ..BASE
 }];

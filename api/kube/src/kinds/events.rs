@@ -2,6 +2,7 @@
 
 use super::kind::Kind;
 use super::selectable;
+use crate::table::columns;
 
 const BASE: Kind = Kind { group: "events.k8s.io", version: "v1", ..Kind::DEFAULT };
 
@@ -16,5 +17,6 @@ pub(super) const KINDS: &[Kind] = &[Kind {
     storage_prefix: "events",
     create_on_update: true,
     selectable: selectable::EVENT,
+    printer: &columns::EVENT,
     ..BASE
 }];

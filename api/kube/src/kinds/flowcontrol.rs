@@ -1,6 +1,7 @@
 //! The kinds of API group `flowcontrol.apiserver.k8s.io`.
 
 use super::kind::{Generation, Kind, Scope, Subresource};
+use crate::table::columns;
 
 const BASE: Kind = Kind { group: "flowcontrol.apiserver.k8s.io", version: "v1", ..Kind::DEFAULT };
 
@@ -17,6 +18,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "flowschemas",
         has_status: true,
         generation: Generation::OnSpecChange,
+        printer: &columns::FLOW_SCHEMA,
         ..BASE
     },
     Kind {
@@ -30,6 +32,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "prioritylevelconfigurations",
         has_status: true,
         generation: Generation::OnSpecChange,
+        printer: &columns::PRIORITY_LEVEL,
         ..BASE
     },
 ];

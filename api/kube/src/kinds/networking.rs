@@ -1,6 +1,7 @@
 //! The kinds of API group `networking.k8s.io`.
 
 use super::kind::{Generation, Kind, Scope, Subresource};
+use crate::table::columns;
 
 const BASE: Kind = Kind { group: "networking.k8s.io", version: "v1", ..Kind::DEFAULT };
 
@@ -15,6 +16,7 @@ pub(super) const KINDS: &[Kind] = &[
         scope: Scope::Cluster,
         storage_prefix: "ingressclasses",
         generation: Generation::OnSpecChange,
+        printer: &columns::INGRESS_CLASS,
         ..BASE
     },
     Kind {
@@ -28,6 +30,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "ingress",
         has_status: true,
         generation: Generation::OnSpecChange,
+        printer: &columns::INGRESS,
         ..BASE
     },
     Kind {
@@ -40,6 +43,7 @@ pub(super) const KINDS: &[Kind] = &[
         scope: Scope::Cluster,
         storage_prefix: "ipaddresses",
         unconditional_update: false,
+        printer: &columns::IP_ADDRESS,
         ..BASE
     },
     Kind {
@@ -51,6 +55,7 @@ pub(super) const KINDS: &[Kind] = &[
         short_names: &["netpol"],
         storage_prefix: "networkpolicies",
         generation: Generation::OnSpecChange,
+        printer: &columns::NETWORK_POLICY,
         ..BASE
     },
     Kind {
@@ -64,6 +69,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "servicecidrs",
         has_status: true,
         unconditional_update: false,
+        printer: &columns::SERVICE_CIDR,
         ..BASE
     },
 ];

@@ -1,6 +1,7 @@
 //! The kinds of API group `node.k8s.io`.
 
 use super::kind::{Kind, Scope};
+use crate::table::columns;
 
 const BASE: Kind = Kind { group: "node.k8s.io", version: "v1", ..Kind::DEFAULT };
 
@@ -15,5 +16,6 @@ pub(super) const KINDS: &[Kind] = &[Kind {
     storage_prefix: "runtimeclasses",
     create_on_update: true,
     unconditional_update: false,
+    printer: &columns::RUNTIME_CLASS,
     ..BASE
 }];

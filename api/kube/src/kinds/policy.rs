@@ -1,6 +1,7 @@
 //! The kinds of API group `policy`.
 
 use super::kind::{Generation, Kind, Subresource};
+use crate::table::columns;
 
 const BASE: Kind = Kind { group: "policy", version: "v1", ..Kind::DEFAULT };
 
@@ -17,5 +18,6 @@ pub(super) const KINDS: &[Kind] = &[Kind {
     has_status: true,
     generation: Generation::OnSpecChange,
     unconditional_update: false,
+    printer: &columns::POD_DISRUPTION_BUDGET,
     ..BASE
 }];

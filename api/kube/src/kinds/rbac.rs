@@ -1,6 +1,7 @@
 //! The kinds of API group `rbac.authorization.k8s.io`.
 
 use super::kind::{Kind, NameRule, Scope};
+use crate::table::columns;
 
 const BASE: Kind = Kind { group: "rbac.authorization.k8s.io", version: "v1", ..Kind::DEFAULT };
 
@@ -16,6 +17,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "clusterrolebindings",
         name_rule: NameRule::PathSegment,
         create_on_update: true,
+        printer: &columns::ROLE_BINDING,
         ..BASE
     },
     Kind {
@@ -39,6 +41,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "rolebindings",
         name_rule: NameRule::PathSegment,
         create_on_update: true,
+        printer: &columns::ROLE_BINDING,
         ..BASE
     },
     Kind {

@@ -2,6 +2,7 @@
 
 use super::kind::{Generation, Kind, Scope, Subresource};
 use super::selectable;
+use crate::table::columns;
 
 const BASE: Kind = Kind { group: "resource.k8s.io", version: "v1", ..Kind::DEFAULT };
 
@@ -18,6 +19,7 @@ pub(super) const KINDS: &[Kind] = &[
         generation: Generation::OnSpecChange,
         returns_deleted: true,
         unconditional_update: false,
+        printer: &columns::PLAIN,
         ..BASE
     },
     Kind {
@@ -31,6 +33,7 @@ pub(super) const KINDS: &[Kind] = &[
         has_status: true,
         returns_deleted: true,
         unconditional_update: false,
+        printer: &columns::RESOURCE_CLAIM,
         ..BASE
     },
     Kind {
@@ -42,6 +45,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "resourceclaimtemplates",
         returns_deleted: true,
         unconditional_update: false,
+        printer: &columns::PLAIN,
         ..BASE
     },
     Kind {
@@ -56,6 +60,7 @@ pub(super) const KINDS: &[Kind] = &[
         returns_deleted: true,
         unconditional_update: false,
         selectable: selectable::RESOURCE_SLICE,
+        printer: &columns::RESOURCE_SLICE,
         ..BASE
     },
 ];

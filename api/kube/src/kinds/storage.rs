@@ -1,6 +1,7 @@
 //! The kinds of API group `storage.k8s.io`.
 
 use super::kind::{Kind, Scope, Subresource};
+use crate::table::columns;
 
 const BASE: Kind = Kind { group: "storage.k8s.io", version: "v1", ..Kind::DEFAULT };
 
@@ -16,6 +17,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "csidrivers",
         returns_deleted: true,
         unconditional_update: false,
+        printer: &columns::CSI_DRIVER,
         ..BASE
     },
     Kind {
@@ -28,6 +30,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "csinodes",
         returns_deleted: true,
         unconditional_update: false,
+        printer: &columns::CSI_NODE,
         ..BASE
     },
     Kind {
@@ -38,6 +41,7 @@ pub(super) const KINDS: &[Kind] = &[
         schema: "io.k8s.api.storage.v1.CSIStorageCapacity",
         storage_prefix: "csistoragecapacities",
         unconditional_update: false,
+        printer: &columns::CSI_STORAGE_CAPACITY,
         ..BASE
     },
     Kind {
@@ -50,6 +54,7 @@ pub(super) const KINDS: &[Kind] = &[
         scope: Scope::Cluster,
         storage_prefix: "storageclasses",
         returns_deleted: true,
+        printer: &columns::STORAGE_CLASS,
         ..BASE
     },
     Kind {
@@ -64,6 +69,7 @@ pub(super) const KINDS: &[Kind] = &[
         has_status: true,
         returns_deleted: true,
         unconditional_update: false,
+        printer: &columns::VOLUME_ATTACHMENT,
         ..BASE
     },
     Kind {
@@ -77,6 +83,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "volumeattributesclasses",
         returns_deleted: true,
         unconditional_update: false,
+        printer: &columns::VOLUME_ATTRIBUTES_CLASS,
         ..BASE
     },
 ];

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use sha2::{Digest, Sha256};
 
 use super::{Document, paths, schema};
@@ -99,6 +99,7 @@ fn hash(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     fn document(path: &str) -> Value {
         serde_json::from_slice(&v3_doc(path).expect("a document").bytes).expect("json")

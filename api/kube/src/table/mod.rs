@@ -1,6 +1,7 @@
 //! Tables: what `kubectl get` prints, computed by the server at answer time.
 
 mod age;
+pub(crate) mod columns;
 mod render;
 
 pub use age::{human_duration, since};

@@ -51,3 +51,41 @@ fn row(kind: &Kind, object: &Value, now: Timestamp, include: IncludeObject) -> V
         IncludeObject::Object => json!({"cells": cells, "object": object}),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_fills_its_columns() {
+        let now = Timestamp::UNIX_EPOCH;
+        let empty = json!({"metadata": {"name": "x"}});
+        for kind in crate::kinds::table() {
+            let table = render(kind, &[&empty], now, IncludeObject::Metadata);
+            let columns = table["columnDefinitions"].as_array().map(Vec::len);
+            assert_eq!(
+                table["rows"][0]["cells"].as_array().map(Vec::len),
+                columns,
+                "{}",
+                kind.kind
+            );
+        }
+    }
+
+    #[test]
+    fn a_deployment_is_one_row() {
+        let kind = crate::kinds::find("apps", "v1", "deployments").expect("deployments");
+        let object = json!({
+            "metadata": {"name": "web", "creationTimestamp": "1970-01-01T00:00:00Z"},
+            "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}},
+                "template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}},
+            "status": {"readyReplicas": 2, "updatedReplicas": 3, "availableReplicas": 2},
+        });
+        let now = Timestamp::from_second(90).expect("a time");
+        let table = render(kind, &[&object], now, IncludeObject::None);
+        assert_eq!(
+            table["rows"],
+            json!([{"cells": ["web", "2/3", 3, 2, "90s", "c", "i", "app=web"]}])
+        );
+    }
+}
