@@ -1,1 +1,30 @@
 //! The etcd face of a store handle.
+//!
+//! One folder a service, one file a method; [`serve`] puts them on a port, beside `/health` and
+//! the other HTTP paths, and [`EtcdFace`] calls the same functions in this process.
+
+mod cluster;
+mod error;
+mod face;
+mod grpc;
+mod health;
+mod http;
+mod kv;
+mod lease;
+mod maintenance;
+mod metrics;
+mod routes;
+mod server;
+mod store;
+mod tls;
+mod watch;
+
+pub use error::FaceError;
+pub use face::{EtcdFace, FaceConfig};
+pub use server::{EtcdConfig, EtcdServer, serve};
+pub use tls::{TlsError, server_config};
+
+/// The etcd version whose API this is.
+pub const ETCD_VERSION: &str = "3.7.1";
+/// The same without the patch level: what a whole cluster agrees on.
+pub const CLUSTER_VERSION: &str = "3.7.0";

@@ -1,0 +1,160 @@
+//! What a request can end in, and its form on the wire: etcd's codes and exact words.
+
+use keelson_client::StoreError;
+use keelson_raft::{LeaseError, ProposeError, ReadError as ReadIndexError};
+use keelson_storage::command::ApplyError;
+use keelson_storage::mvcc::ReadError;
+use keelson_storage::mvcc::check::RequestError;
+use thiserror::Error;
+use tonic::{Code, Status};
+
+/// Why a request has no answer.
+#[derive(Debug, Clone, Error)]
+pub enum FaceError {
+    /// It can never succeed.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// It is refused in the present state.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// Reading fails.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Larger than allowed.
+    #[error("etcdserver: request is too large")]
+    TooLarge,
+    /// A lease for longer than allowed.
+    #[error("etcdserver: too large lease TTL")]
+    TtlTooLarge,
+    /// No leader is known.
+    #[error("etcdserver: no leader")]
+    NoLeader,
+    /// The leader changed; a write may have happened.
+    #[error("etcdserver: leader changed")]
+    LeaderChanged,
+    /// The time ran out; a write may have happened.
+    #[error("etcdserver: request timed out")]
+    TimedOut,
+    /// Too much waits already.
+    #[error("etcdserver: too many requests")]
+    TooManyRequests,
+    /// The member stops.
+    #[error("etcdserver: server stopped")]
+    Stopped,
+    /// The same method may come later.
+    #[error("etcdserver: not capable")]
+    NotCapable,
+    /// An answer of the wrong kind: a bug.
+    #[error("etcdserver: unexpected answer")]
+    Unexpected,
+}
+
+impl FaceError {
+    /// etcd's code for it.
+    // upstream: etcd v3 API, error table
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Request(error) => match error {
+                RequestError::EmptyKey
+                | RequestError::EmptyOperation
+                | RequestError::ValueProvided
+                | RequestError::LeaseProvided
+                | RequestError::TooManyOperations
+                | RequestError::DuplicateKey
+                | RequestError::InvalidSort => Code::InvalidArgument,
+            },
+            Self::Apply(error) => match error {
+                ApplyError::KeyNotFound => Code::InvalidArgument,
+                ApplyError::LeaseNotFound => Code::NotFound,
+                ApplyError::LeaseExists => Code::FailedPrecondition,
+                ApplyError::Compacted { .. } | ApplyError::FutureRevision { .. } => {
+                    Code::OutOfRange
+                }
+                ApplyError::NoSpace => Code::ResourceExhausted,
+                ApplyError::Corrupt => Code::DataLoss,
+                ApplyError::UnknownCommand => Code::Unknown,
+            },
+            Self::Read(error) => match error {
+                ReadError::Compacted { .. } | ReadError::FutureRevision { .. } => Code::OutOfRange,
+                ReadError::Engine(_) | ReadError::Damaged(_) => Code::Internal,
+            },
+            Self::TooLarge => Code::InvalidArgument,
+            Self::TtlTooLarge => Code::OutOfRange,
+            Self::NoLeader | Self::LeaderChanged | Self::TimedOut | Self::Stopped => {
+                Code::Unavailable
+            }
+            Self::TooManyRequests | Self::Unexpected => Code::Unknown,
+            Self::NotCapable => Code::FailedPrecondition,
+        }
+    }
+
+    /// Its form on the wire.
+    pub fn status(&self) -> Status {
+        Status::new(self.code(), self.to_string())
+    }
+}
+
+impl From<ProposeError> for FaceError {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::NoLeader => Self::NoLeader,
+            ProposeError::LeaderChanged => Self::LeaderChanged,
+            ProposeError::Timeout => Self::TimedOut,
+            ProposeError::TooManyRequests => Self::TooManyRequests,
+            ProposeError::Stopped => Self::Stopped,
+            ProposeError::Apply(error) => Self::Apply(error),
+        }
+    }
+}
+
+impl From<ReadIndexError> for FaceError {
+    fn from(error: ReadIndexError) -> Self {
+        match error {
+            ReadIndexError::NoLeader => Self::NoLeader,
+            ReadIndexError::Timeout => Self::TimedOut,
+            ReadIndexError::Stopped => Self::Stopped,
+        }
+    }
+}
+
+impl From<LeaseError> for FaceError {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::NotFound => Self::Apply(ApplyError::LeaseNotFound),
+            LeaseError::NoLeader => Self::NoLeader,
+            LeaseError::Stopped => Self::Stopped,
+        }
+    }
+}
+
+impl From<FaceError> for Status {
+    fn from(error: FaceError) -> Self {
+        error.status()
+    }
+}
+
+impl From<FaceError> for StoreError {
+    fn from(error: FaceError) -> Self {
+        match &error {
+            FaceError::Apply(ApplyError::Compacted { .. })
+            | FaceError::Read(ReadError::Compacted { .. }) => Self::Compacted,
+            FaceError::Apply(ApplyError::FutureRevision { .. })
+            | FaceError::Read(ReadError::FutureRevision { .. }) => Self::FutureRevision,
+            FaceError::Apply(ApplyError::LeaseNotFound) => Self::LeaseNotFound,
+            FaceError::TooLarge => Self::TooLarge,
+            FaceError::TimedOut => Self::TimedOut(error.to_string()),
+            FaceError::NoLeader
+            | FaceError::LeaderChanged
+            | FaceError::Stopped
+            | FaceError::TooManyRequests => Self::Unavailable(error.to_string()),
+            FaceError::Request(_)
+            | FaceError::Apply(_)
+            | FaceError::Read(_)
+            | FaceError::TtlTooLarge
+            | FaceError::NotCapable
+            | FaceError::Unexpected => {
+                Self::Refused { code: error.code() as i32, message: error.to_string() }
+            }
+        }
+    }
+}

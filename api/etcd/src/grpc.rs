@@ -1,0 +1,186 @@
+//! Between HTTP/2 and the methods: decoding, deadlines, status.
+
+use std::future::Future;
+use std::time::Duration;
+
+use http::{Request, Response};
+use prost::Message;
+use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
+use tonic::server::Grpc;
+use tonic::{Code, Status, Streaming};
+use tonic_prost::ProstCodec;
+use tower::service_fn;
+
+use crate::error::FaceError;
+use crate::face::EtcdFace;
+use crate::metrics::Method;
+
+/// A request as it comes from a connection.
+pub(crate) type Incoming = Request<hyper::body::Incoming>;
+/// An answer to it.
+pub(crate) type Outgoing = Response<Body>;
+
+/// What a message may be larger than the largest request.
+const MESSAGE_OVERHEAD_BYTES: usize = 512 << 10;
+
+/// One gRPC call on its way in.
+pub(crate) struct Call {
+    pub(crate) face: EtcdFace,
+    pub(crate) method: Method,
+    pub(crate) request: Incoming,
+}
+
+impl Call {
+    /// Answers with one message to one message.
+    pub(crate) async fn unary<Q, R, F>(self, run: impl Fn(EtcdFace, Q) -> F + Copy) -> Outgoing
+    where
+        Q: Message + Default + 'static,
+        R: Message + Default + 'static,
+        F: Future<Output = Result<R, FaceError>> + Send,
+    {
+        let Self { face, method, request } = self;
+        let deadline = timeout(request.headers());
+        let needs_leader = needs_leader(request.headers());
+        let answer = service_fn(|request: tonic::Request<Q>| {
+            let face = face.clone();
+            async move {
+                if needs_leader && face.leader().is_none() {
+                    return Err(FaceError::NoLeader.status());
+                }
+                let result = run(face, request.into_inner()).await;
+                result.map(tonic::Response::new).map_err(Status::from)
+            }
+        });
+        // The first error counts: a message that cannot be taken never reaches the method.
+        let answered = async { codec::<Q, R>(&face).unary(answer, request).await };
+        let response = match deadline {
+            None => answered.await,
+            Some(limit) => tokio::time::timeout(limit, answered).await.unwrap_or_else(|_| {
+                Status::deadline_exceeded("context deadline exceeded").into_http()
+            }),
+        };
+        let response = too_large_as_etcd(response);
+        face.metrics().handled(method, code_of(&response));
+        response
+    }
+
+    /// Answers with a stream to a stream; `run` gets the requests and gives the answers.
+    pub(crate) async fn streaming<Q, R, S>(
+        self,
+        run: impl FnOnce(EtcdFace, tonic::Request<Streaming<Q>>) -> Result<S, FaceError> + Send,
+    ) -> Outgoing
+    where
+        Q: Message + Default + 'static,
+        R: Message + Default + 'static,
+        S: tokio_stream::Stream<Item = Result<R, Status>> + Send + 'static,
+    {
+        let Self { face, method, request } = self;
+        let mut run = Some(run);
+        let answer = service_fn(|request: tonic::Request<Streaming<Q>>| {
+            let result = match run.take() {
+                Some(run) => run(face.clone(), request),
+                None => Err(FaceError::Unexpected),
+            };
+            std::future::ready(result.map(tonic::Response::new).map_err(Status::from))
+        });
+        let response = codec::<Q, R>(&face).streaming(answer, request).await;
+        face.metrics().handled(method, code_of(&response));
+        response
+    }
+}
+
+fn codec<Q, R>(face: &EtcdFace) -> Grpc<ProstCodec<R, Q>>
+where
+    Q: Message + Default + 'static,
+    R: Message + Default + 'static,
+{
+    Grpc::new(ProstCodec::default())
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(face.config().max_request_bytes + MESSAGE_OVERHEAD_BYTES)
+        .max_encoding_message_size(i32::MAX as usize)
+}
+
+/// Whether the client would rather have an error than wait for a leader.
+pub(crate) fn needs_leader(headers: &http::HeaderMap) -> bool {
+    headers.get("hasleader").is_some_and(|value| value == "true")
+}
+
+/// The client's deadline, relative.
+// upstream: gRPC over HTTP/2, "grpc-timeout"
+fn timeout(headers: &http::HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number.saturating_mul(3600)),
+        "M" => Duration::from_secs(number.saturating_mul(60)),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+fn code_of(response: &Outgoing) -> Code {
+    match response.headers().get("grpc-status") {
+        Some(code) => Code::from_bytes(code.as_bytes()),
+        None => Code::Ok,
+    }
+}
+
+/// Clients of etcd know a message that is too long by Go's code and words.
+fn too_large_as_etcd(response: Outgoing) -> Outgoing {
+    if code_of(&response) != Code::OutOfRange {
+        return response;
+    }
+    let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    let Some(rest) =
+        status.message().strip_prefix("Error, decoded message length too large: found ")
+    else {
+        return response;
+    };
+    let numbers: Vec<&str> =
+        rest.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty()).collect();
+    let [found, limit] = numbers[..] else { return response };
+    Status::resource_exhausted(format!(
+        "grpc: received message larger than max ({found} vs. {limit})"
+    ))
+    .into_http()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_have_units() {
+        let of = |text: &'static str| {
+            let mut headers = http::HeaderMap::new();
+            headers.insert("grpc-timeout", http::HeaderValue::from_static(text));
+            timeout(&headers)
+        };
+        assert_eq!(of("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(of("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(of("99999999u"), Some(Duration::from_micros(99_999_999)));
+        assert_eq!(of(""), None);
+        assert_eq!(of("5x"), None);
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_is_told_in_gos_words() {
+        let status = Status::out_of_range(
+            "Error, decoded message length too large: found 4000000 bytes, the limit is: 2097152 bytes",
+        );
+        let response = too_large_as_etcd(status.into_http());
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(
+            status.message(),
+            "grpc: received message larger than max (4000000 vs. 2097152)"
+        );
+        let other = Status::out_of_range("etcdserver: mvcc: required revision has been compacted");
+        assert_eq!(code_of(&too_large_as_etcd(other.into_http())), Code::OutOfRange);
+    }
+}

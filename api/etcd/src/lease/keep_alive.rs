@@ -1,0 +1,47 @@
+//! LeaseKeepAlive: renews leases, one answer a request.
+
+use keelson_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
+use keelson_raft::LeaseError;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use crate::error::FaceError;
+use crate::face::EtcdFace;
+
+/// Answers that wait for the client.
+const QUEUE: usize = 16;
+
+/// The seconds granted, 0 where there is no such lease. The header is made before the renewal.
+pub(crate) async fn renew(face: &EtcdFace, id: i64) -> Result<LeaseKeepAliveResponse, FaceError> {
+    let header = Some(face.header_now());
+    let ttl = match face.node().renew_lease(id).await {
+        Ok(ttl) => ttl,
+        Err(LeaseError::NotFound) => 0,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(LeaseKeepAliveResponse { header, id, ttl })
+}
+
+pub(crate) fn keep_alive(
+    face: EtcdFace,
+    requests: tonic::Request<Streaming<LeaseKeepAliveRequest>>,
+) -> Result<ReceiverStream<Result<LeaseKeepAliveResponse, Status>>, FaceError> {
+    let mut requests = requests.into_inner();
+    let (answers, outgoing) = mpsc::channel(QUEUE);
+    tokio::spawn(async move {
+        loop {
+            let request = tokio::select! {
+                () = answers.closed() => return,
+                request = requests.message() => request,
+            };
+            let Ok(Some(request)) = request else { return };
+            let answer = renew(&face, request.id).await.map_err(Status::from);
+            let last = answer.is_err();
+            if answers.send(answer).await.is_err() || last {
+                return;
+            }
+        }
+    });
+    Ok(ReceiverStream::new(outgoing))
+}

@@ -1,0 +1,16 @@
+//! LeaseLeases: the leases there are.
+
+use keelson_proto::etcdserverpb::{LeaseLeasesRequest, LeaseLeasesResponse, LeaseStatus};
+
+use crate::error::FaceError;
+use crate::face::EtcdFace;
+
+pub(crate) async fn leases(
+    face: EtcdFace,
+    _request: LeaseLeasesRequest,
+) -> Result<LeaseLeasesResponse, FaceError> {
+    face.read_index().await?;
+    let leases = face.node().view().leases();
+    let leases = leases.keys().map(|id| LeaseStatus { id: *id }).collect();
+    Ok(LeaseLeasesResponse { header: Some(face.header_now()), leases })
+}

@@ -1,0 +1,13 @@
+//! Lease: time to live for keys.
+
+mod grant;
+mod keep_alive;
+mod leases;
+mod revoke;
+mod time_to_live;
+
+pub(crate) use grant::grant;
+pub(crate) use keep_alive::{keep_alive, renew};
+pub(crate) use leases::leases;
+pub(crate) use revoke::revoke;
+pub(crate) use time_to_live::time_to_live;

@@ -1,0 +1,107 @@
+//! Requests and their errors, in etcd's words and codes.
+
+use keelson_etcd_api::FaceConfig;
+use keelson_proto::etcdserverpb as pb;
+use pb::kv_client::KvClient;
+use pb::lease_client::LeaseClient;
+use pb::maintenance_client::MaintenanceClient;
+use pb::request_op::Request;
+use tonic::{Code, Status};
+
+use crate::member::start;
+
+fn put(key: &'static str, value: Vec<u8>) -> pb::PutRequest {
+    pb::PutRequest { key: key.into(), value: value.into(), ..Default::default() }
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, Status>) -> (Code, String) {
+    let status = result.unwrap_err();
+    (status.code(), status.message().to_owned())
+}
+
+// upstream: etcd v3 API, error table
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_have_etcds_codes_and_words() {
+    let member = start(FaceConfig::default()).await;
+    let mut kv = KvClient::new(member.channel().await);
+    let mut lease = LeaseClient::new(member.channel().await);
+    let error = |code: Code, text: &str| (code, format!("etcdserver: {text}"));
+    let invalid = |text: &str| error(Code::InvalidArgument, text);
+
+    assert_eq!(refused(kv.put(put("", vec![])).await), invalid("key is not provided"));
+    let request = pb::PutRequest { lease: 5, ..put("a", vec![]) };
+    assert_eq!(refused(kv.put(request).await), error(Code::NotFound, "requested lease not found"));
+    let request = pb::PutRequest { ignore_value: true, ..put("a", vec![]) };
+    assert_eq!(refused(kv.put(request).await), invalid("key not found"));
+    let request = pb::RangeRequest { key: "a".into(), revision: 9, ..Default::default() };
+    assert_eq!(
+        refused(kv.range(request).await),
+        error(Code::OutOfRange, "mvcc: required revision is a future revision")
+    );
+    let request = pb::CompactionRequest { revision: 9, physical: false };
+    assert_eq!(
+        refused(kv.compact(request).await),
+        error(Code::OutOfRange, "mvcc: required revision is a future revision")
+    );
+    let op = || pb::RequestOp { request: Some(Request::RequestPut(put("a", vec![]))) };
+    let request = pb::TxnRequest { success: vec![op(), op()], ..Default::default() };
+    assert_eq!(refused(kv.txn(request).await), invalid("duplicate key given in txn request"));
+    let request = pb::TxnRequest { success: vec![op(); 129], ..Default::default() };
+    assert_eq!(refused(kv.txn(request).await), invalid("too many operations in txn request"));
+    assert_eq!(
+        refused(kv.put(put("a", vec![0; 1_572_864])).await),
+        invalid("request is too large")
+    );
+    let (code, text) = refused(kv.put(put("a", vec![0; 3 << 20])).await);
+    assert_eq!(code, Code::ResourceExhausted);
+    assert!(text.starts_with("grpc: received message larger than max ("), "{text}");
+    let request = pb::LeaseGrantRequest { ttl: 9_000_000_001, id: 0 };
+    assert_eq!(
+        refused(lease.lease_grant(request).await),
+        error(Code::OutOfRange, "too large lease TTL")
+    );
+    lease.lease_grant(pb::LeaseGrantRequest { ttl: 60, id: 3 }).await.unwrap();
+    assert_eq!(
+        refused(lease.lease_grant(pb::LeaseGrantRequest { ttl: 60, id: 3 }).await),
+        error(Code::FailedPrecondition, "lease already exists")
+    );
+    assert_eq!(
+        refused(lease.lease_revoke(pb::LeaseRevokeRequest { id: 4 }).await),
+        error(Code::NotFound, "requested lease not found")
+    );
+    let revision = kv.range(pb::RangeRequest { key: "a".into(), ..Default::default() }).await;
+    assert_eq!(revision.unwrap().into_inner().header.unwrap().revision, 1, "nothing was written");
+    member.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_are_read_and_headers_are_whole() {
+    let member = start(FaceConfig::default()).await;
+    let mut kv = KvClient::new(member.channel().await);
+    for n in 0..3 {
+        let response = kv.put(put("a", vec![n])).await.unwrap().into_inner();
+        let header = response.header.unwrap();
+        assert_eq!(header.revision, 2 + i64::from(n));
+        assert!(header.cluster_id != 0 && header.member_id != 0 && header.raft_term != 0);
+    }
+    for serializable in [true, false] {
+        let request = pb::RangeRequest {
+            key: "\0".into(),
+            range_end: "\0".into(),
+            serializable,
+            ..Default::default()
+        };
+        let response = kv.range(request).await.unwrap().into_inner();
+        assert_eq!((response.count, response.kvs[0].value.as_ref()), (1, &[2][..]));
+    }
+    let request = pb::CompactionRequest { revision: 3, physical: true };
+    kv.compact(request).await.unwrap();
+    let mut maintenance = MaintenanceClient::new(member.channel().await);
+    let hash = maintenance.hash_kv(pb::HashKvRequest { revision: 0 }).await.unwrap().into_inner();
+    assert_eq!((hash.compact_revision, hash.hash_revision), (3, 4));
+    let status = maintenance.status(pb::StatusRequest {}).await.unwrap().into_inner();
+    assert_eq!(status.version, "3.7.1");
+    assert_eq!(status.leader, status.header.unwrap().member_id);
+    assert!(status.raft_applied_index > 0);
+    member.stop().await;
+}

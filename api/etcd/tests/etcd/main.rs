@@ -1,0 +1,8 @@
+//! The etcd face on a port, asked by clients that know nothing of it.
+
+mod etcdctl;
+mod http;
+mod in_process;
+mod kv;
+mod member;
+mod watch;

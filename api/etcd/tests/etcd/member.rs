@@ -1,0 +1,48 @@
+//! One member with its client port on loopback.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use keelson_etcd_api::{EtcdConfig, EtcdServer, FaceConfig, serve};
+use keelson_raft::{Node, NodeConfig};
+use keelson_storage::engine::{RocksDb, RocksOptions};
+use keelson_storage::machine::{Options, StateMachine};
+use tokio::net::TcpListener;
+use tonic::transport::{Channel, Endpoint};
+
+pub(crate) struct Member {
+    pub(crate) address: String,
+    pub(crate) server: EtcdServer,
+    pub(crate) node: Node,
+    _folder: tempfile::TempDir,
+}
+
+async fn start_node(folder: &Path) -> Node {
+    let engine = RocksDb::open(&folder.join("engine"), RocksOptions::default()).unwrap();
+    let machine = StateMachine::open(Arc::new(engine), Options::default()).unwrap();
+    let node = Node::start(NodeConfig::new(11, 7, folder.join("raft")), machine).await.unwrap();
+    let mut leadership = node.leadership();
+    leadership.wait_for(|leadership| leadership.is_own).await.unwrap();
+    node
+}
+
+pub(crate) async fn start(face: FaceConfig) -> Member {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let config = EtcdConfig { listeners: vec![listener], tls: None, face };
+    let folder = tempfile::tempdir().unwrap();
+    let node = start_node(folder.path()).await;
+    let server = serve(config, node.clone());
+    Member { address, server, node, _folder: folder }
+}
+
+impl Member {
+    pub(crate) async fn stop(self) {
+        self.server.shutdown().await;
+        self.node.shutdown().await;
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
+        Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+    }
+}
