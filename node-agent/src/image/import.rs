@@ -24,8 +24,7 @@ pub fn import(
         return import_folder(store, from, name);
     }
     let folder = store.scratch();
-    let imported =
-        extract(from, &folder).and_then(|()| import_folder(store, &folder, name));
+    let imported = extract(from, &folder).and_then(|()| import_folder(store, &folder, name));
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(at(&folder))?;
     }

@@ -62,9 +62,10 @@ impl Document {
             None => true,
             Some(platform) => platform.os == "linux" && platform.architecture == architecture(),
         };
-        self.manifests.iter().find(|one| one.platform.is_some() && wanted(one)).or_else(|| {
-            self.manifests.iter().find(wanted)
-        })
+        self.manifests
+            .iter()
+            .find(|one| one.platform.is_some() && wanted(one))
+            .or_else(|| self.manifests.iter().find(wanted))
     }
 }
 

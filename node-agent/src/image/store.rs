@@ -219,8 +219,8 @@ impl ImageStore {
         let run = parse::<Config>("image configuration", config)?.config.unwrap_or_default();
         let manifest_digest = self.keep(manifest)?;
         let id = self.keep(config)?;
-        let size_bytes = parsed.layers.iter().map(|layer| layer.size).sum::<u64>()
-            + config.len() as u64;
+        let size_bytes =
+            parsed.layers.iter().map(|layer| layer.size).sum::<u64>() + config.len() as u64;
         let mut index = self.index.lock();
         let tags: BTreeSet<String> =
             names.iter().filter(|name| name.digest().is_none()).map(|name| name.whole()).collect();

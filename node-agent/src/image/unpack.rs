@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::stat::{Mode, SFlag, UtimensatFlags, mknodat, mkdirat, utimensat};
+use nix::sys::stat::{Mode, SFlag, UtimensatFlags, mkdirat, mknodat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
 use tar::{Archive, Entry, EntryType};
@@ -126,7 +126,10 @@ fn place<R: Read>(
             mknodat(&parent, name, kind, mode, device).map_err(fail)?;
         }
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-            let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW
+            let flags = OFlag::O_CREAT
+                | OFlag::O_EXCL
+                | OFlag::O_WRONLY
+                | OFlag::O_NOFOLLOW
                 | OFlag::O_CLOEXEC;
             let fd = openat(&parent, name, flags, mode).map_err(fail)?;
             io::copy(entry, &mut File::from(fd))?;

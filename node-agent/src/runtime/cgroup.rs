@@ -67,8 +67,7 @@ impl Cgroups {
             };
             match kind {
                 "cgroup" => {
-                    let controllers =
-                        options.split(',').filter(known).map(str::to_owned).collect();
+                    let controllers = options.split(',').filter(known).map(str::to_owned).collect();
                     hierarchies.push(Hierarchy { mount, controllers, v2: false });
                 }
                 "cgroup2" => {

@@ -13,10 +13,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
+use super::shim::SOCKET_FILE;
 use super::shim::protocol::{
     self, CONTROL, ExecProcess, Frame, FrameError, Inbox, Reply, Request, VERSION, control,
 };
-use super::shim::SOCKET_FILE;
 use crate::sys::fds;
 
 /// A shim that does not answer within this is not waited for.

@@ -273,8 +273,7 @@ impl Inner {
         container: &Container,
     ) -> Result<(), RuntimeError> {
         for all in [false, true] {
-            let request =
-                Request::Kill { id: container.id.clone(), signal: libc::SIGKILL, all };
+            let request = Request::Kill { id: container.id.clone(), signal: libc::SIGKILL, all };
             if let Err(error) = sandbox.shim.ask(request).await
                 && container.state.borrow().runs()
             {
@@ -327,8 +326,7 @@ async fn ended_within(container: &Container, patience: Duration) -> bool {
 
 /// The state of a container that a shim has a record of.
 pub(super) fn state_of(record: &protocol::ContainerRecord) -> State {
-    let mut state =
-        State { pid: record.pid, started_at: record.started_at, ..State::default() };
+    let mut state = State { pid: record.pid, started_at: record.started_at, ..State::default() };
     if let Some(exit) = &record.exit {
         state.finished_at = exit.finished_at;
         state.exit_code = exit.exit_code;

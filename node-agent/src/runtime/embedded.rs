@@ -166,8 +166,8 @@ impl CriConnector {
     /// A channel for CRI clients; it reconnects by itself.
     pub fn channel(&self) -> Channel {
         let connections = self.connections.clone();
-        Endpoint::from_static("http://cri.invalid").connect_with_connector_lazy(
-            tower::service_fn(move |_: Uri| {
+        Endpoint::from_static("http://cri.invalid").connect_with_connector_lazy(tower::service_fn(
+            move |_: Uri| {
                 let connections = connections.clone();
                 async move {
                     let (here, there) = tokio::io::duplex(MEMORY_BYTES);
@@ -177,7 +177,7 @@ impl CriConnector {
                         .map_err(|_| std::io::Error::other("the runtime has stopped"))?;
                     Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(here))
                 }
-            }),
-        )
+            },
+        ))
     }
 }

@@ -91,8 +91,7 @@ impl Inner {
     ) -> Result<Exec, RuntimeError> {
         let container = self.running_container(id)?;
         let sandbox_id = container.record.lock().sandbox_id.clone();
-        let sandbox =
-            self.model.sandbox(&sandbox_id).ok_or(RuntimeError::NoSandbox(sandbox_id))?;
+        let sandbox = self.model.sandbox(&sandbox_id).ok_or(RuntimeError::NoSandbox(sandbox_id))?;
         let process = ExecProcess { id: container.id.clone(), args, terminal };
         let (stdio, ends) = match terminal {
             true => (None, (None, None, None)),

@@ -8,12 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 /// Puts layers (lowest first) under a writable one.
-pub(super) fn overlay(
-    layers: &[PathBuf],
-    upper: &Path,
-    work: &Path,
-    at: &Path,
-) -> io::Result<()> {
+pub(super) fn overlay(layers: &[PathBuf], upper: &Path, work: &Path, at: &Path) -> io::Result<()> {
     // The options have one page: by descriptor a layer's path is short. They are resolved when
     // mounting, so the descriptors can go afterwards.
     let open = |path: &Path| File::open(path).map_err(|error| named(path, error));
@@ -21,12 +16,8 @@ pub(super) fn overlay(
     let (upper, work) = (open(upper)?, open(work)?);
     let path = |file: &File| format!("/proc/self/fd/{}", file.as_raw_fd());
     let lower: Vec<String> = lower.iter().map(path).collect();
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        lower.join(":"),
-        path(&upper),
-        path(&work)
-    );
+    let options =
+        format!("lowerdir={},upperdir={},workdir={}", lower.join(":"), path(&upper), path(&work));
     mount(Some("keelson"), at, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
         .map_err(|error| named(at, error.into()))
 }

@@ -93,9 +93,12 @@ pub(super) fn runtime_default(capabilities: &[String]) -> Value {
     for value in PERSONALITIES {
         rules.push(allow(&["personality"], json!([equals(0, value)])));
     }
-    rules.push(allow(&["socket"], json!([{
-        "index": 0, "value": AF_VSOCK, "op": "SCMP_CMP_NE",
-    }])));
+    rules.push(allow(
+        &["socket"],
+        json!([{
+            "index": 0, "value": AF_VSOCK, "op": "SCMP_CMP_NE",
+        }]),
+    ));
     for (capability, names) in WITH_CAPABILITY {
         if has(capability) {
             rules.push(allow(&words(names), Value::Null));
@@ -106,9 +109,12 @@ pub(super) fn runtime_default(capabilities: &[String]) -> Value {
         rules.push(json!({ "names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38 }));
         // The mask stands second, the other way round than the OCI specification has it: so
         // libcontainer 0.7 reads it.
-        rules.push(allow(&["clone"], json!([{
-            "index": 0, "value": 0, "valueTwo": NAMESPACE_FLAGS, "op": "SCMP_CMP_MASKED_EQ",
-        }])));
+        rules.push(allow(
+            &["clone"],
+            json!([{
+                "index": 0, "value": 0, "valueTwo": NAMESPACE_FLAGS, "op": "SCMP_CMP_MASKED_EQ",
+            }]),
+        ));
     }
     json!({
         "defaultAction": "SCMP_ACT_ERRNO",

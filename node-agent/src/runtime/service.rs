@@ -95,8 +95,7 @@ impl Inner {
     async fn reopen_log(&self, id: &str) -> Result<(), RuntimeError> {
         let container = self.running_container(id)?;
         let sandbox_id = container.record.lock().sandbox_id.clone();
-        let sandbox =
-            self.model.sandbox(&sandbox_id).ok_or(RuntimeError::NoSandbox(sandbox_id))?;
+        let sandbox = self.model.sandbox(&sandbox_id).ok_or(RuntimeError::NoSandbox(sandbox_id))?;
         sandbox.shim.ask(ShimRequest::ReopenLog { id: container.id.clone() }).await?;
         Ok(())
     }

@@ -323,9 +323,11 @@ struct Mounts {
 impl Mounts {
     fn of(inputs: &Inputs<'_>, privileged: bool) -> Result<Self, SpecError> {
         let mut list = system_mounts(privileged);
-        for (file, path) in
-            [("hostname", "/etc/hostname"), ("hosts", "/etc/hosts"), ("resolv.conf", "/etc/resolv.conf")]
-        {
+        for (file, path) in [
+            ("hostname", "/etc/hostname"),
+            ("hosts", "/etc/hosts"),
+            ("resolv.conf", "/etc/resolv.conf"),
+        ] {
             let source = inputs.sandbox_dir.join(file);
             if source.exists() && !overridden(inputs, path) {
                 list.push(bind(&source, path, &["rbind", "rprivate", "rw"]));
@@ -360,10 +362,8 @@ impl Mounts {
                 (true, false) => "ro",
                 (false, _) => "rw",
             };
-            let source = host_path(&mount.host_path).map_err(|error| SpecError::Mount {
-                path: mount.host_path.clone(),
-                error,
-            })?;
+            let source = host_path(&mount.host_path)
+                .map_err(|error| SpecError::Mount { path: mount.host_path.clone(), error })?;
             list.push(bind(&source, &mount.container_path, &["rbind", propagation, access]));
         }
         Ok(Self { list, root_propagation })
@@ -432,9 +432,8 @@ fn seccomp_profile(
         ProfileType::RuntimeDefault => Ok(Some(seccomp::runtime_default(capabilities))),
         ProfileType::Localhost => {
             let path = profile.localhost_ref.clone();
-            let read = || -> io::Result<Value> {
-                Ok(serde_json::from_slice(&std::fs::read(&path)?)?)
-            };
+            let read =
+                || -> io::Result<Value> { Ok(serde_json::from_slice(&std::fs::read(&path)?)?) };
             read().map(Some).map_err(|error| SpecError::Seccomp { path: path.clone(), error })
         }
     }

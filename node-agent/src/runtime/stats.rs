@@ -96,7 +96,8 @@ impl Inner {
             return None;
         }
         let containers = self.model.containers_of(&sandbox.id);
-        let pid = containers.iter().map(|one| one.state.borrow().clone()).find(|one| one.runs())?.pid;
+        let pid =
+            containers.iter().map(|one| one.state.borrow().clone()).find(|one| one.runs())?.pid;
         let table = std::fs::read_to_string(format!("/proc/{pid}/net/dev")).ok()?;
         let interfaces: Vec<_> = table.lines().filter_map(interface).collect();
         let default_interface = interfaces.iter().find(|one| one.name == "eth0").cloned();

@@ -117,7 +117,8 @@ impl Inner {
         };
         let mut image = container.image_spec(&record.image_id);
         // What the image is called now, as other runtimes tell.
-        if let Some(name) = self.images.find(&record.image_id).and_then(|one| one.tags.first().cloned())
+        if let Some(name) =
+            self.images.find(&record.image_id).and_then(|one| one.tags.first().cloned())
         {
             image.image = name;
         }
@@ -146,7 +147,12 @@ impl Inner {
                 linux: Some(cri::LinuxContainerUser {
                     uid: record.user.uid.into(),
                     gid: record.user.gid.into(),
-                    supplemental_groups: record.user.groups.iter().map(|gid| (*gid).into()).collect(),
+                    supplemental_groups: record
+                        .user
+                        .groups
+                        .iter()
+                        .map(|gid| (*gid).into())
+                        .collect(),
                 }),
             }),
             stop_signal: container.config.stop_signal,

@@ -37,9 +37,8 @@ pub fn tear_down(root_dir: &Path, shim_cgroup: &str) -> Vec<String> {
         let _ = ShimClient::new(layout.sandbox(id)).shut_down();
     }
     for id in &containers {
-        let record = layout::read_json::<ContainerRecord>(
-            &layout.container(id).join("container.json"),
-        );
+        let record =
+            layout::read_json::<ContainerRecord>(&layout.container(id).join("container.json"));
         if let Ok(record) = record {
             note(&format!("container {id}"), empty_and_remove(&cgroups, &record.cgroup));
         }
@@ -47,9 +46,8 @@ pub fn tear_down(root_dir: &Path, shim_cgroup: &str) -> Vec<String> {
     for id in &sandboxes {
         let group = format!("{shim_cgroup}/{id}");
         note(&format!("shim {id}"), empty_and_remove(&cgroups, &group));
-        let config = layout::read_message::<cri::PodSandboxConfig>(
-            &layout.sandbox(id).join("config.pb"),
-        );
+        let config =
+            layout::read_message::<cri::PodSandboxConfig>(&layout.sandbox(id).join("config.pb"));
         if let Ok(config) = config {
             cgroups.remove_if_empty(&layout::pod_cgroup(&config, id));
         }

@@ -58,8 +58,7 @@ pub(super) fn resolve(
         user.0.gid = id(gid.value)?;
     }
     let (mut user, name) = user;
-    let strict =
-        context.supplemental_groups_policy == SupplementalGroupsPolicy::Strict as i32;
+    let strict = context.supplemental_groups_policy == SupplementalGroupsPolicy::Strict as i32;
     let mut groups = vec![user.gid];
     if let Some(name) = name.filter(|_| !strict) {
         groups.extend(groups_of(&group_file, &name));

@@ -3,6 +3,7 @@
 
 pub mod attributes;
 pub mod fds;
+pub mod memory;
 pub mod network;
 pub mod process;
 pub mod terminal;

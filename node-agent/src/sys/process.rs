@@ -105,21 +105,11 @@ pub fn set_no_new_privileges() -> io::Result<()> {
     }
 }
 
-/// Gives free heap pages back to the kernel.
-pub fn trim_heap() {
-    // SAFETY: malloc_trim may be called at any time.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 /// Marks every descriptor from `first` on to be closed by exec.
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: plain system call on integers; no descriptor is closed before exec.
-    let done = unsafe {
-        libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    };
+    let done =
+        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

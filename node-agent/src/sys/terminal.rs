@@ -5,8 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Opens a new pair at `ptmx`, the multiplexer of the devpts instance wanted: (master, slave).
 pub fn open(ptmx: &std::path::Path) -> io::Result<(OwnedFd, OwnedFd)> {
-    let master: OwnedFd =
-        std::fs::OpenOptions::new().read(true).write(true).open(ptmx)?.into();
+    let master: OwnedFd = std::fs::OpenOptions::new().read(true).write(true).open(ptmx)?.into();
     let unlock: libc::c_int = 0;
     // SAFETY: both calls get a live descriptor and, for TIOCSPTLCK, a pointer to a live integer;
     // TIOCGPTPEER returns a new descriptor that nobody owns yet.
@@ -14,11 +13,8 @@ pub fn open(ptmx: &std::path::Path) -> io::Result<(OwnedFd, OwnedFd)> {
         if libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &unlock) != 0 {
             return Err(io::Error::last_os_error());
         }
-        let slave = libc::ioctl(
-            master.as_raw_fd(),
-            libc::TIOCGPTPEER,
-            libc::O_RDWR | libc::O_NOCTTY,
-        );
+        let slave =
+            libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, libc::O_RDWR | libc::O_NOCTTY);
         if slave < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -12,22 +12,19 @@ async fn a_container_runs_logs_and_ends() {
     let mut fixture = Fixture::new().await;
     let config = fixture.sandbox_config("one");
     let sandbox = fixture.run_sandbox(&config).await;
-    let request =
-        cri::PodSandboxStatusRequest { pod_sandbox_id: sandbox.clone(), verbose: false };
+    let request = cri::PodSandboxStatusRequest { pod_sandbox_id: sandbox.clone(), verbose: false };
     let status = fixture.cri.pod_sandbox_status(request).await.unwrap().into_inner();
     let status = status.status.unwrap();
     assert_eq!(status.state(), cri::PodSandboxState::SandboxReady);
     assert_eq!(status.network.unwrap().ip, "10.1.2.3");
 
-    let id = fixture
-        .run(&sandbox, script("a", "echo out; echo err >&2; printf rest; exit 3"))
-        .await;
+    let id =
+        fixture.run(&sandbox, script("a", "echo out; echo err >&2; printf rest; exit 3")).await;
     let status = fixture.ended(&id).await;
     assert_eq!((status.exit_code, status.reason.as_str()), (3, "Error"));
     assert!(status.started_at > 0 && status.finished_at >= status.started_at);
     let log = fixture.log("one", "a/0.log");
-    let mut lines: Vec<&str> =
-        log.lines().map(|line| line.split_once(' ').unwrap().1).collect();
+    let mut lines: Vec<&str> = log.lines().map(|line| line.split_once(' ').unwrap().1).collect();
     lines.sort_unstable();
     assert_eq!(lines, ["stderr F err", "stdout F out", "stdout F rest"]);
 
@@ -64,7 +61,10 @@ async fn commands_run_in_a_container() {
     assert_eq!(fixture.output(&id, caps).await, "00000000a80425fb");
     let inside = "grep CapEff /proc/1/status | tail -c 17";
     assert_eq!(fixture.output(&id, inside).await, "00000000a80425fb");
-    assert_eq!(fixture.output(&id, "unshare -r true 2>&1 || echo denied").await.lines().last(), Some("denied"));
+    assert_eq!(
+        fixture.output(&id, "unshare -r true 2>&1 || echo denied").await.lines().last(),
+        Some("denied")
+    );
 
     let request = cri::ExecSyncRequest {
         container_id: id.clone(),
@@ -145,7 +145,8 @@ async fn limits_hold() {
     let request = cri::ContainerStatsRequest { container_id: id.clone() };
     let stats = fixture.cri.container_stats(request).await.unwrap().into_inner().stats.unwrap();
     let memory = stats.memory.unwrap();
-    let (available, used) = (memory.available_bytes.unwrap().value, memory.working_set_bytes.unwrap().value);
+    let (available, used) =
+        (memory.available_bytes.unwrap().value, memory.working_set_bytes.unwrap().value);
     assert_eq!(available + used, 32 << 20);
     assert_eq!(fixture.output(&id, "cat /proc/1/oom_score_adj").await, "999");
     assert_eq!(fixture.output(&id, "cat /proc/self/oom_score_adj").await, "999");
@@ -193,7 +194,10 @@ async fn users_and_confinement() {
     let denied = fixture.output(&id, "touch /bin/x 2>&1 || true").await;
     assert!(denied.contains("Read-only file system"), "{denied}");
     let user = fixture.status(&id).await.user.unwrap().linux.unwrap();
-    assert_eq!((user.uid, user.gid, user.supplemental_groups), (1000, 1000, vec![1000, 2000, 3000]));
+    assert_eq!(
+        (user.uid, user.gid, user.supplemental_groups),
+        (1000, 1000, vec![1000, 2000, 3000])
+    );
 }
 
 #[tokio::test]
@@ -233,7 +237,10 @@ async fn the_image_and_mounts_and_environment() {
     config.working_dir = "/data".to_owned();
     config.envs = vec![cri::KeyValue { key: "A".into(), value: bytes::Bytes::from("b=c") }];
     let id = fixture.run(&sandbox, config).await;
-    assert_eq!(fixture.output(&id, "pwd; cat file; echo; echo $A; echo $HOSTNAME").await, "/data\ncontent\nb=c\nenv");
+    assert_eq!(
+        fixture.output(&id, "pwd; cat file; echo; echo $A; echo $HOSTNAME").await,
+        "/data\ncontent\nb=c\nenv"
+    );
     assert_eq!(fixture.output(&id, "touch /data/new && echo yes").await, "yes");
     assert!(shared.join("new").exists());
     let denied = fixture.output(&id, "touch /data/ro/new 2>&1 || true").await;

@@ -85,11 +85,8 @@ async fn a_dead_shim_ends_its_sandbox() {
     let sandbox = fixture.run_sandbox(&config).await;
     let id = fixture.run(&sandbox, command("a", &["sleep", "1000"])).await;
     let shim = shim_pid(&sandbox);
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(shim),
-        nix::sys::signal::Signal::SIGKILL,
-    )
-    .unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(shim), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
     let status = fixture.ended(&id).await;
     assert_eq!((status.exit_code, status.reason.as_str()), (255, "Unknown"));
     let list = fixture.cri.list_pod_sandbox(cri::ListPodSandboxRequest::default()).await.unwrap();
@@ -173,4 +170,77 @@ fn shim_pid(sandbox: &str) -> i32 {
         }
     }
     panic!("no shim of {sandbox}");
+}
+
+#[tokio::test]
+async fn a_killed_runtime_finds_its_containers_again() {
+    if !can_run() {
+        return;
+    }
+    let mut fixture = Fixture::new().await;
+    fixture.runtime.take().unwrap().stop().await;
+    let mut process = fixture.serve().await;
+    let config = fixture.sandbox_config("killed");
+    let sandbox = fixture.run_sandbox(&config).await;
+    let id = fixture.run(&sandbox, script("a", "echo one; sleep 1000")).await;
+    let before = fixture.status(&id).await;
+    process.kill().await.unwrap(); // SIGKILL, and waited for
+
+    let mut process = fixture.serve().await;
+    assert_eq!(fixture.status(&id).await, before);
+    assert_eq!(fixture.output(&id, "echo still").await, "still");
+    fixture.remove_sandbox(&sandbox).await;
+    assert_eq!(fixture.leftovers().iter().filter(|one| !one.starts_with("process")).count(), 0);
+    process.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn logs_go_on_in_a_new_file() {
+    if !can_run() {
+        return;
+    }
+    let mut fixture = Fixture::new().await;
+    let config = fixture.sandbox_config("logs");
+    let sandbox = fixture.run_sandbox(&config).await;
+    let talk = "echo one; until [ -e /tmp/go ]; do sleep 0.02; done; echo two; sleep 1000";
+    let id = fixture.run(&sandbox, script("a", talk)).await;
+    await_log(&fixture, "logs", "a/0.log", "one").await;
+    let folder = under(&fixture, "logs/logs/a");
+    std::fs::rename(folder.join("0.log"), folder.join("0.log.old")).unwrap();
+    let request = cri::ReopenContainerLogRequest { container_id: id.clone() };
+    fixture.cri.reopen_container_log(request).await.unwrap();
+    fixture.output(&id, "touch /tmp/go").await;
+    await_log(&fixture, "logs", "a/0.log", "two").await;
+    assert!(!fixture.log("logs", "a/0.log").contains("one"));
+}
+
+#[tokio::test]
+async fn events_tell_of_every_change() {
+    if !can_run() {
+        return;
+    }
+    let mut fixture = Fixture::new().await;
+    let config = fixture.sandbox_config("events");
+    let sandbox = fixture.run_sandbox(&config).await;
+    let events = fixture.cri.get_container_events(cri::GetEventsRequest {}).await.unwrap();
+    let mut events = events.into_inner();
+    let id = fixture.run(&sandbox, command("a", &["true"])).await;
+    fixture.ended(&id).await;
+    let request = cri::RemoveContainerRequest { container_id: id.clone() };
+    fixture.cri.remove_container(request).await.unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 4 {
+        let event = events.message().await.unwrap().unwrap();
+        assert_eq!(event.container_id, id);
+        assert!(event.pod_sandbox_status.is_some());
+        seen.push(event.container_event_type());
+    }
+    use cri::ContainerEventType::*;
+    let all = [
+        ContainerCreatedEvent,
+        ContainerStartedEvent,
+        ContainerStoppedEvent,
+        ContainerDeletedEvent,
+    ];
+    assert!(all.iter().all(|kind| seen.contains(kind)), "{seen:?}");
 }

@@ -1,5 +1,7 @@
 //! The embedded runtime with real containers, on an image made here from busybox.
 
 mod containers;
+mod images;
 mod life;
+mod streams;
 mod support;

@@ -1,7 +1,6 @@
 //! A runtime on a folder of its own, an image made here, and short ways to say things to them.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -54,12 +53,12 @@ impl PodNetwork for FakeNetwork {
     }
 }
 
-/// The shim of the same build as this test.
-pub(crate) fn shim_command() -> Vec<OsString> {
+/// The program that is runtime or shim, of the same build as this test.
+pub(crate) fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let shim = test.parent().unwrap().parent().unwrap().join("examples/shim");
-    assert!(shim.exists(), "{}", shim.display());
-    vec![shim.into()]
+    let program = test.parent().unwrap().parent().unwrap().join("examples/runtime");
+    assert!(program.exists(), "{}", program.display());
+    program
 }
 
 /// A runtime with clients. Dropping it takes everything away.
@@ -94,6 +93,37 @@ impl Fixture {
         self.runtime = Some(runtime);
         self.cri = RuntimeServiceClient::new(channel.clone());
         self.images = ImageServiceClient::new(channel);
+    }
+
+    /// Runs the runtime as a process of its own, and turns the clients to it.
+    pub(crate) async fn serve(&mut self) -> tokio::process::Child {
+        let socket = self.folder.path().join("cri.sock");
+        let process = tokio::process::Command::new(program())
+            .arg("serve")
+            .arg(self.folder.path().join("runtime"))
+            .arg(&socket)
+            .arg(format!("{}-shims", self.cgroup))
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let connect = move |_: tonic::transport::Uri| {
+            let socket = socket.clone();
+            async move {
+                let stream = tokio::net::UnixStream::connect(socket).await?;
+                Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
+            }
+        };
+        let endpoint = tonic::transport::Endpoint::from_static("http://cri.invalid");
+        for _ in 0..500 {
+            let connector = tower::service_fn(connect.clone());
+            if let Ok(channel) = endpoint.connect_with_connector(connector).await {
+                self.cri = RuntimeServiceClient::new(channel.clone());
+                self.images = ImageServiceClient::new(channel);
+                return process;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the runtime does not answer");
     }
 
     pub(crate) fn sandbox_config(&self, name: &str) -> cri::PodSandboxConfig {
@@ -148,8 +178,7 @@ impl Fixture {
     }
 
     pub(crate) async fn status(&mut self, id: &str) -> cri::ContainerStatus {
-        let request =
-            cri::ContainerStatusRequest { container_id: id.to_owned(), verbose: false };
+        let request = cri::ContainerStatusRequest { container_id: id.to_owned(), verbose: false };
         self.cri.container_status(request).await.unwrap().into_inner().status.unwrap()
     }
 
@@ -241,7 +270,7 @@ impl Drop for Fixture {
 
 async fn start(folder: &Path, cgroup: &str) -> (EmbeddedRuntime, Channel) {
     let mut config = RuntimeConfig::new(folder.join("runtime"), Arc::new(FakeNetwork));
-    config.shim_command = shim_command();
+    config.shim_command = vec![program().into(), "shim".into()];
     config.shim_cgroup = format!("{cgroup}-shims");
     let runtime = EmbeddedRuntime::start(config).await.unwrap();
     let channel = runtime.connector().channel();

@@ -55,8 +55,8 @@ fn start(
     if leftover.exists() {
         fs::remove_dir_all(&leftover)?;
     }
-    let (report_from, report_to) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
-        .map_err(std::io::Error::from)?;
+    let (report_from, report_to) =
+        nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(std::io::Error::from)?;
     let mut builder = ContainerBuilder::new(request.id.clone(), SyscallType::default())
         .with_root_path(state_dir)?
         .with_executor(Payload::new(report_to))
@@ -72,11 +72,8 @@ fn start(
         let path = Path::new(&request.bundle).join(CONSOLE_SOCKET);
         builder = builder.with_console_socket(Some(path));
     }
-    let mut container = builder
-        .as_init(&request.bundle)
-        .with_systemd(false)
-        .with_detach(true)
-        .build()?;
+    let mut container =
+        builder.as_init(&request.bundle).with_systemd(false).with_detach(true).build()?;
     let pid = container.pid().ok_or(CreateError::NoProcess)?.as_raw();
     let master = match console {
         Some(listener) => Some(receive_console(&listener)?),

@@ -37,7 +37,12 @@ impl Log {
     }
 
     /// Writes what a stream said.
-    pub(super) fn write(&mut self, stream: &str, pending: &mut Pending, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn write(
+        &mut self,
+        stream: &str,
+        pending: &mut Pending,
+        bytes: &[u8],
+    ) -> io::Result<()> {
         let time = timestamp(SystemTime::now());
         let mut out = Vec::with_capacity(bytes.len() + 64);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {

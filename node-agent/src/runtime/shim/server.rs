@@ -18,7 +18,8 @@ use super::protocol::{
     CONTROL, ExecProcess, Frame, Reply, Request, STDIN, StartContainer, VERSION,
 };
 use super::{CONFIG_FILE, SOCKET_FILE, ShimConfig, create, exec, log, sandbox, worker};
-use crate::sys::process::{become_subreaper, ignore_signal, trim_heap};
+use crate::sys::memory;
+use crate::sys::process::{become_subreaper, ignore_signal};
 use crate::sys::terminal;
 
 /// More callers at once than this are turned away.
@@ -73,7 +74,6 @@ impl Server {
         let _ = std::fs::remove_file(SOCKET_FILE);
         let listener = step("socket", UnixListener::bind(SOCKET_FILE))?;
         step("socket", listener.set_nonblocking(true))?;
-        trim_heap();
         Ok(Self {
             config,
             listener,
@@ -87,6 +87,7 @@ impl Server {
 
     /// Serves until told to end.
     pub(super) fn run(mut self) -> i32 {
+        memory::release();
         while !(self.leaving && self.connections.values().all(|one| !one.has_waiting())) {
             for ready in self.wait() {
                 match ready {
@@ -194,7 +195,7 @@ impl Server {
                     Err(message) => Reply::Error { message },
                 };
                 self.reply(id, &reply);
-                trim_heap();
+                memory::release();
             }
             Request::Kill { id: container, signal, all } => {
                 let outcome = self.kill(&container, signal, all);
@@ -223,7 +224,8 @@ impl Server {
 
     fn hello(&mut self, id: u64, version: u32) {
         if version != VERSION {
-            return self.refuse(id, &format!("protocol version {version}; this shim has {VERSION}"));
+            return self
+                .refuse(id, &format!("protocol version {version}; this shim has {VERSION}"));
         }
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.greeted = true;
@@ -462,7 +464,7 @@ impl Server {
             }
         }
         self.publish(&Reply::Container(record));
-        trim_heap();
+        memory::release();
     }
 
     fn exec_ended(&mut self, ended: i32, exit_code: i32) {

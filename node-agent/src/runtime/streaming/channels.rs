@@ -48,7 +48,10 @@ impl Protocol {
 pub(super) enum Input {
     Stdin(Bytes),
     StdinClosed,
-    Resize { columns: u16, rows: u16 },
+    Resize {
+        columns: u16,
+        rows: u16,
+    },
     /// Not for us.
     Other,
 }

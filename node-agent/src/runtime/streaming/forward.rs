@@ -25,11 +25,7 @@ use crate::runtime::embedded::Inner;
 const MESSAGES_MAX: usize = 32;
 
 /// Carries bytes until the caller goes or every port is closed.
-pub(super) async fn forward(
-    inner: &Arc<Inner>,
-    request: cri::PortForwardRequest,
-    socket: Socket,
-) {
+pub(super) async fn forward(inner: &Arc<Inner>, request: cri::PortForwardRequest, socket: Socket) {
     let (mut sink, mut input) = socket.split();
     let (out, mut queue) = mpsc::channel::<Message>(MESSAGES_MAX);
     let namespace = inner.network_namespace(&request.pod_sandbox_id);

@@ -159,9 +159,7 @@ async fn pass_on(said: Input, writer: &mut FrameWriter) -> std::io::Result<()> {
         Input::Stdin(bytes) if bytes.is_empty() => Ok(()), // empty would mean closed
         Input::Stdin(bytes) => writer.bytes(protocol::STDIN, &bytes).await,
         Input::StdinClosed => writer.bytes(protocol::STDIN, b"").await,
-        Input::Resize { columns, rows } => {
-            writer.request(&Request::Resize { columns, rows }).await
-        }
+        Input::Resize { columns, rows } => writer.request(&Request::Resize { columns, rows }).await,
         Input::Other => Ok(()),
     }
 }
@@ -191,11 +189,7 @@ fn writer(mut sink: SplitSink<Socket, Message>) -> (Out, tokio::task::JoinHandle
     (out, task)
 }
 
-async fn finish(
-    ended: Result<i32, RuntimeError>,
-    out: Out,
-    writer: tokio::task::JoinHandle<()>,
-) {
+async fn finish(ended: Result<i32, RuntimeError>, out: Out, writer: tokio::task::JoinHandle<()>) {
     let last = match ended {
         Ok(code) => channels::outcome(code),
         Err(error) => channels::failure(&error),
