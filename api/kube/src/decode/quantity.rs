@@ -97,6 +97,14 @@ impl Quantity {
         at(self).cmp(&at(other))
     }
 
+    /// The sum, printed as this amount is.
+    #[must_use]
+    pub fn plus(&self, other: &Quantity) -> Self {
+        let scale = self.scale.min(other.scale);
+        let at = |q: &Quantity| q.value.saturating_mul(power_of_ten(q.scale - scale));
+        Quantity { value: at(self).saturating_add(at(other)), scale, format: self.format }
+    }
+
     /// Whether the amount is below zero.
     pub fn is_negative(&self) -> bool {
         self.value < 0

@@ -1,12 +1,12 @@
 //! /api, /apis and /openapi: which kinds there are.
 
-use http::{Response, StatusCode};
 use http::header::{ACCEPT, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION, VARY};
+use http::{Response, StatusCode};
 
 use crate::context::Context;
-use crate::{discovery, openapi, respond};
 use crate::request_info::Query;
 use crate::server::Body;
+use crate::{discovery, openapi, respond};
 
 /// `/api…` and `/apis…` without a resource.
 pub(super) fn api(
@@ -19,7 +19,11 @@ pub(super) fn api(
     if parts.is_empty()
         && let Some(media) = aggregated_media(headers)
     {
-        let document = if root == "api" { discovery::aggregated_core() } else { discovery::aggregated_groups() };
+        let document = if root == "api" {
+            discovery::aggregated_core()
+        } else {
+            discovery::aggregated_groups()
+        };
         let mut response = tagged(document.bytes.clone(), &document.etag, media, headers);
         response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
         return Some(response);

@@ -30,6 +30,9 @@ pub(super) fn table(text: &'static str) -> Facts {
     for one in &mut types {
         one.fields.sort_by_key(|f| f.name);
         one.fields.shrink_to_fit();
+        let filled = |f: &Field| (f.always || f.default.is_some()) && f.gate.is_none();
+        let positions = one.fields.iter().zip(0u16..).filter(|(f, _)| filled(f));
+        one.filled = positions.map(|(_, at)| at).collect();
     }
     Facts { types, by_name }
 }
@@ -37,7 +40,8 @@ pub(super) fn table(text: &'static str) -> Facts {
 fn open(heading: &'static str) -> Type {
     let mut words = heading.split(' ');
     let name = words.next().unwrap_or_default();
-    let mut made = Type { name, atomic: false, gvks: Vec::new(), fields: Vec::new() };
+    let mut made =
+        Type { name, atomic: false, gvks: Vec::new(), fields: Vec::new(), filled: Vec::new() };
     for word in words {
         match word.strip_prefix("g=") {
             Some(gvk) => made.gvks.push(gvk),

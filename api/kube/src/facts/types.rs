@@ -55,12 +55,20 @@ pub struct Type {
     pub gvks: Vec<&'static str>,
     /// Fields, sorted by name.
     pub fields: Vec<Field>,
+    /// Positions of fields that are never absent.
+    pub(super) filled: Vec<u16>,
 }
 
 impl Type {
     /// The field with this JSON name; the case counts.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.binary_search_by(|f| f.name.cmp(name)).ok().map(|at| &self.fields[at])
+    }
+
+    /// The fields that the server writes even when nobody set them, or that have a constant
+    /// default.
+    pub fn filled(&self) -> impl Iterator<Item = &Field> {
+        self.filled.iter().map(|at| &self.fields[usize::from(*at)])
     }
 
     /// The name of the Go struct.

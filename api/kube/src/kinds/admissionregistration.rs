@@ -1,6 +1,7 @@
 //! The kinds of API group `admissionregistration.k8s.io`.
 
 use super::kind::{Generation, Kind, Scope, Subresource};
+use super::rules;
 use crate::table::columns;
 
 const BASE: Kind = Kind { group: "admissionregistration.k8s.io", version: "v1", ..Kind::DEFAULT };
@@ -19,6 +20,7 @@ pub(super) const KINDS: &[Kind] = &[
         generation: Generation::OnSpecChange,
         unconditional_update: false,
         printer: &columns::MUTATING_POLICY,
+        hooks: rules::ADMISSION_POLICY,
         ..BASE
     },
     Kind {
@@ -47,6 +49,7 @@ pub(super) const KINDS: &[Kind] = &[
         generation: Generation::OnAnyChange,
         unconditional_update: false,
         printer: &columns::WEBHOOKS,
+        hooks: rules::WEBHOOKS,
         ..BASE
     },
     Kind {
@@ -63,6 +66,7 @@ pub(super) const KINDS: &[Kind] = &[
         generation: Generation::OnSpecChange,
         unconditional_update: false,
         printer: &columns::VALIDATING_POLICY,
+        hooks: rules::ADMISSION_POLICY,
         ..BASE
     },
     Kind {
@@ -91,6 +95,7 @@ pub(super) const KINDS: &[Kind] = &[
         generation: Generation::OnAnyChange,
         unconditional_update: false,
         printer: &columns::WEBHOOKS,
+        hooks: rules::WEBHOOKS,
         ..BASE
     },
 ];

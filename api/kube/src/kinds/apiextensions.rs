@@ -1,6 +1,7 @@
 //! The kinds of API group `apiextensions.k8s.io`.
 
 use super::kind::{Generation, Kind, Scope, Subresource};
+use super::rules;
 
 const BASE: Kind = Kind { group: "apiextensions.k8s.io", version: "v1", ..Kind::DEFAULT };
 
@@ -19,5 +20,6 @@ pub(super) const KINDS: &[Kind] = &[Kind {
     has_status: true,
     generation: Generation::OnSpecChange,
     unconditional_update: false,
+    hooks: rules::DEFINITION,
     ..BASE
 }];

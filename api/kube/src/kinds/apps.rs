@@ -1,6 +1,7 @@
 //! The kinds of API group `apps`.
 
 use super::kind::{Generation, Kind, Subresource};
+use super::rules;
 use crate::table::columns;
 
 const BASE: Kind = Kind { group: "apps", version: "v1", ..Kind::DEFAULT };
@@ -15,6 +16,7 @@ pub(super) const KINDS: &[Kind] = &[
         schema: "io.k8s.api.apps.v1.ControllerRevision",
         storage_prefix: "controllerrevisions",
         printer: &columns::CONTROLLER_REVISION,
+        hooks: rules::CONTROLLER_REVISION,
         ..BASE
     },
     Kind {
@@ -30,6 +32,7 @@ pub(super) const KINDS: &[Kind] = &[
         has_status: true,
         generation: Generation::OnSpecChange,
         printer: &columns::DAEMON_SET,
+        hooks: rules::DAEMON_SET,
         ..BASE
     },
     Kind {
@@ -55,6 +58,7 @@ pub(super) const KINDS: &[Kind] = &[
         generation: Generation::OnSpecOrAnnotationsChange,
         status_keeps_labels: true,
         printer: &columns::DEPLOYMENT,
+        hooks: rules::DEPLOYMENT,
         ..BASE
     },
     Kind {
@@ -80,6 +84,7 @@ pub(super) const KINDS: &[Kind] = &[
         generation: Generation::OnSpecChange,
         status_keeps_labels: true,
         printer: &columns::REPLICA_SET,
+        hooks: rules::REPLICA_SET,
         ..BASE
     },
     Kind {
@@ -105,6 +110,7 @@ pub(super) const KINDS: &[Kind] = &[
         generation: Generation::OnSpecChange,
         status_keeps_labels: true,
         printer: &columns::STATEFUL_SET,
+        hooks: rules::STATEFUL_SET,
         ..BASE
     },
 ];

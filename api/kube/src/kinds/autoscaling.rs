@@ -1,6 +1,7 @@
 //! The kinds of API group `autoscaling`.
 
 use super::kind::{Kind, Subresource};
+use super::rules;
 use crate::table::columns;
 
 const BASE_V2: Kind = Kind { group: "autoscaling", version: "v2", ..Kind::DEFAULT };
@@ -20,6 +21,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "horizontalpodautoscalers",
         has_status: true,
         printer: &columns::HORIZONTAL_POD_AUTOSCALER,
+        hooks: rules::AUTOSCALER,
         ..BASE_V2
     },
     Kind {
@@ -34,6 +36,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "horizontalpodautoscalers",
         has_status: true,
         printer: &columns::HORIZONTAL_POD_AUTOSCALER,
+        hooks: rules::AUTOSCALER,
         ..BASE_V1
     },
 ];

@@ -1,6 +1,7 @@
 //! The kinds of API group `batch`.
 
 use super::kind::{Generation, Kind, Subresource};
+use super::rules;
 use super::selectable;
 use crate::table::columns;
 
@@ -21,6 +22,7 @@ pub(super) const KINDS: &[Kind] = &[
         has_status: true,
         generation: Generation::OnSpecChange,
         printer: &columns::CRON_JOB,
+        hooks: rules::CRON_JOB,
         ..BASE
     },
     Kind {
@@ -37,6 +39,7 @@ pub(super) const KINDS: &[Kind] = &[
         orphans_by_default: true,
         selectable: selectable::JOB,
         printer: &columns::JOB,
+        hooks: rules::JOB,
         ..BASE
     },
 ];

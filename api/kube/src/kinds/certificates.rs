@@ -1,6 +1,7 @@
 //! The kinds of API group `certificates.k8s.io`.
 
 use super::kind::{Kind, Scope, Subresource};
+use super::rules;
 use super::selectable;
 use crate::table::columns;
 
@@ -23,5 +24,6 @@ pub(super) const KINDS: &[Kind] = &[Kind {
     has_status: true,
     selectable: selectable::CERTIFICATE_SIGNING_REQUEST,
     printer: &columns::CERTIFICATE_SIGNING_REQUEST,
+    hooks: rules::SIGNING_REQUEST,
     ..BASE
 }];

@@ -1,6 +1,7 @@
 //! The kinds of API group `coordination.k8s.io`.
 
 use super::kind::Kind;
+use super::rules;
 use crate::table::columns;
 
 const BASE: Kind = Kind { group: "coordination.k8s.io", version: "v1", ..Kind::DEFAULT };
@@ -16,5 +17,6 @@ pub(super) const KINDS: &[Kind] = &[Kind {
     create_on_update: true,
     unconditional_update: false,
     printer: &columns::LEASE,
+    hooks: rules::LEASE,
     ..BASE
 }];

@@ -1,6 +1,7 @@
 //! The kinds of the core API group.
 
 use super::kind::{Generation, Kind, NameRule, Scope, Subresource};
+use super::rules;
 use super::selectable;
 use crate::table::columns;
 
@@ -40,6 +41,7 @@ pub(super) const KINDS: &[Kind] = &[
         short_names: &["cm"],
         storage_prefix: "configmaps",
         printer: &columns::CONFIG_MAP,
+        hooks: rules::CONFIG_MAP,
         ..BASE
     },
     Kind {
@@ -52,6 +54,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "services/endpoints",
         create_on_update: true,
         printer: &columns::ENDPOINTS,
+        hooks: rules::ENDPOINTS,
         ..BASE
     },
     Kind {
@@ -65,6 +68,7 @@ pub(super) const KINDS: &[Kind] = &[
         create_on_update: true,
         selectable: selectable::CORE_EVENT,
         printer: &columns::EVENT,
+        hooks: rules::EVENT,
         ..BASE
     },
     Kind {
@@ -76,6 +80,7 @@ pub(super) const KINDS: &[Kind] = &[
         short_names: &["limits"],
         storage_prefix: "limitranges",
         create_on_update: true,
+        hooks: rules::LIMIT_RANGE,
         ..BASE
     },
     Kind {
@@ -103,6 +108,7 @@ pub(super) const KINDS: &[Kind] = &[
         returns_deleted: true,
         selectable: selectable::NAMESPACE,
         printer: &columns::NAMESPACE,
+        hooks: rules::NAMESPACE,
         ..BASE
     },
     Kind {
@@ -125,8 +131,10 @@ pub(super) const KINDS: &[Kind] = &[
         ],
         storage_prefix: "minions",
         has_status: true,
+        status_on_create: true,
         selectable: selectable::NODE,
         printer: &columns::NODE,
+        hooks: rules::NODE,
         ..BASE
     },
     Kind {
@@ -141,6 +149,7 @@ pub(super) const KINDS: &[Kind] = &[
         has_status: true,
         returns_deleted: true,
         printer: &columns::PERSISTENT_VOLUME_CLAIM,
+        hooks: rules::PERSISTENT_VOLUME_CLAIM,
         ..BASE
     },
     Kind {
@@ -156,6 +165,7 @@ pub(super) const KINDS: &[Kind] = &[
         has_status: true,
         returns_deleted: true,
         printer: &columns::PERSISTENT_VOLUME,
+        hooks: rules::PERSISTENT_VOLUME,
         ..BASE
     },
     Kind {
@@ -220,6 +230,7 @@ pub(super) const KINDS: &[Kind] = &[
         generation: Generation::OnSpecChange,
         selectable: selectable::POD,
         printer: &columns::POD,
+        hooks: rules::POD,
         ..BASE
     },
     Kind {
@@ -231,6 +242,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "podtemplates",
         returns_deleted: true,
         printer: &columns::POD_TEMPLATE,
+        hooks: rules::POD_TEMPLATE,
         ..BASE
     },
     Kind {
@@ -257,6 +269,7 @@ pub(super) const KINDS: &[Kind] = &[
         orphans_by_default: true,
         selectable: selectable::REPLICATION_CONTROLLER,
         printer: &columns::REPLICATION_CONTROLLER,
+        hooks: rules::REPLICATION_CONTROLLER,
         ..BASE
     },
     Kind {
@@ -282,6 +295,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "secrets",
         selectable: selectable::SECRET,
         printer: &columns::SECRET,
+        hooks: rules::SECRET,
         ..BASE
     },
     Kind {
@@ -328,6 +342,7 @@ pub(super) const KINDS: &[Kind] = &[
         returns_deleted: true,
         selectable: selectable::SERVICE,
         printer: &columns::SERVICE,
+        hooks: rules::SERVICE,
         ..BASE
     },
 ];

@@ -1,6 +1,7 @@
 //! The kinds of API group `discovery.k8s.io`.
 
 use super::kind::Kind;
+use super::rules;
 use crate::table::columns;
 
 const BASE: Kind = Kind { group: "discovery.k8s.io", version: "v1", ..Kind::DEFAULT };
@@ -14,5 +15,6 @@ pub(super) const KINDS: &[Kind] = &[Kind {
     schema: "io.k8s.api.discovery.v1.EndpointSlice",
     storage_prefix: "endpointslices",
     printer: &columns::ENDPOINT_SLICE,
+    hooks: rules::ENDPOINT_SLICE,
     ..BASE
 }];

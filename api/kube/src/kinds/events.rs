@@ -1,6 +1,7 @@
 //! The kinds of API group `events.k8s.io`.
 
 use super::kind::Kind;
+use super::rules;
 use super::selectable;
 use crate::table::columns;
 
@@ -18,5 +19,6 @@ pub(super) const KINDS: &[Kind] = &[Kind {
     create_on_update: true,
     selectable: selectable::EVENT,
     printer: &columns::EVENT,
+    hooks: rules::EVENT,
     ..BASE
 }];

@@ -1,6 +1,7 @@
 //! The kinds of API group `flowcontrol.apiserver.k8s.io`.
 
 use super::kind::{Generation, Kind, Scope, Subresource};
+use super::rules;
 use crate::table::columns;
 
 const BASE: Kind = Kind { group: "flowcontrol.apiserver.k8s.io", version: "v1", ..Kind::DEFAULT };
@@ -19,6 +20,7 @@ pub(super) const KINDS: &[Kind] = &[
         has_status: true,
         generation: Generation::OnSpecChange,
         printer: &columns::FLOW_SCHEMA,
+        hooks: rules::FLOW_SCHEMA,
         ..BASE
     },
     Kind {
@@ -33,6 +35,7 @@ pub(super) const KINDS: &[Kind] = &[
         has_status: true,
         generation: Generation::OnSpecChange,
         printer: &columns::PRIORITY_LEVEL,
+        hooks: rules::PRIORITY_LEVEL,
         ..BASE
     },
 ];

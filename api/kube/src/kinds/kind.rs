@@ -110,6 +110,8 @@ pub struct Kind {
     pub has_status: bool,
     /// Whether an update through `status` keeps the labels as they were.
     pub status_keeps_labels: bool,
+    /// Whether a new object may come with a status.
+    pub status_on_create: bool,
     /// When metadata.generation rises.
     pub generation: Generation,
     /// Syntax of names.
@@ -146,6 +148,7 @@ impl Kind {
         selectable: &[],
         has_status: false,
         status_keeps_labels: false,
+        status_on_create: false,
         generation: Generation::None,
         name_rule: NameRule::Subdomain,
         create_on_update: false,
@@ -191,8 +194,9 @@ impl Kind {
 
     /// Resets what a client may not set on a new object.
     pub fn prepare_create(&self, object: &mut Value) {
-        if self.has_status && object.get("status").is_some() {
+        if self.has_status && !self.status_on_create {
             object["status"] = json!({});
+            defaulting::status(self, object);
         }
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             match self.generation {

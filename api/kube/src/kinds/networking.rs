@@ -1,6 +1,7 @@
 //! The kinds of API group `networking.k8s.io`.
 
 use super::kind::{Generation, Kind, Scope, Subresource};
+use super::rules;
 use crate::table::columns;
 
 const BASE: Kind = Kind { group: "networking.k8s.io", version: "v1", ..Kind::DEFAULT };
@@ -17,6 +18,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "ingressclasses",
         generation: Generation::OnSpecChange,
         printer: &columns::INGRESS_CLASS,
+        hooks: rules::INGRESS_CLASS,
         ..BASE
     },
     Kind {
@@ -56,6 +58,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "networkpolicies",
         generation: Generation::OnSpecChange,
         printer: &columns::NETWORK_POLICY,
+        hooks: rules::NETWORK_POLICY,
         ..BASE
     },
     Kind {

@@ -1,6 +1,7 @@
 //! The kinds of API group `policy`.
 
 use super::kind::{Generation, Kind, Subresource};
+use super::rules;
 use crate::table::columns;
 
 const BASE: Kind = Kind { group: "policy", version: "v1", ..Kind::DEFAULT };
@@ -19,5 +20,6 @@ pub(super) const KINDS: &[Kind] = &[Kind {
     generation: Generation::OnSpecChange,
     unconditional_update: false,
     printer: &columns::POD_DISRUPTION_BUDGET,
+    hooks: rules::DISRUPTION_BUDGET,
     ..BASE
 }];

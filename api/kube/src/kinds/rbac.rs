@@ -1,6 +1,7 @@
 //! The kinds of API group `rbac.authorization.k8s.io`.
 
 use super::kind::{Kind, NameRule, Scope};
+use super::rules;
 use crate::table::columns;
 
 const BASE: Kind = Kind { group: "rbac.authorization.k8s.io", version: "v1", ..Kind::DEFAULT };
@@ -18,6 +19,7 @@ pub(super) const KINDS: &[Kind] = &[
         name_rule: NameRule::PathSegment,
         create_on_update: true,
         printer: &columns::ROLE_BINDING,
+        hooks: rules::ROLE_BINDING,
         ..BASE
     },
     Kind {
@@ -30,6 +32,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "clusterroles",
         name_rule: NameRule::PathSegment,
         create_on_update: true,
+        hooks: rules::ROLE,
         ..BASE
     },
     Kind {
@@ -42,6 +45,7 @@ pub(super) const KINDS: &[Kind] = &[
         name_rule: NameRule::PathSegment,
         create_on_update: true,
         printer: &columns::ROLE_BINDING,
+        hooks: rules::ROLE_BINDING,
         ..BASE
     },
     Kind {
@@ -53,6 +57,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "roles",
         name_rule: NameRule::PathSegment,
         create_on_update: true,
+        hooks: rules::ROLE,
         ..BASE
     },
 ];

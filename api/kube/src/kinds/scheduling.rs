@@ -1,6 +1,7 @@
 //! The kinds of API group `scheduling.k8s.io`.
 
 use super::kind::{Kind, Scope};
+use super::rules;
 use crate::table::columns;
 
 const BASE: Kind = Kind { group: "scheduling.k8s.io", version: "v1", ..Kind::DEFAULT };
@@ -16,5 +17,6 @@ pub(super) const KINDS: &[Kind] = &[Kind {
     scope: Scope::Cluster,
     storage_prefix: "priorityclasses",
     printer: &columns::PRIORITY_CLASS,
+    hooks: rules::PRIORITY_CLASS,
     ..BASE
 }];

@@ -1,6 +1,7 @@
 //! The kinds of API group `storage.k8s.io`.
 
 use super::kind::{Kind, Scope, Subresource};
+use super::rules;
 use crate::table::columns;
 
 const BASE: Kind = Kind { group: "storage.k8s.io", version: "v1", ..Kind::DEFAULT };
@@ -18,6 +19,7 @@ pub(super) const KINDS: &[Kind] = &[
         returns_deleted: true,
         unconditional_update: false,
         printer: &columns::CSI_DRIVER,
+        hooks: rules::CSI_DRIVER,
         ..BASE
     },
     Kind {
@@ -55,6 +57,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "storageclasses",
         returns_deleted: true,
         printer: &columns::STORAGE_CLASS,
+        hooks: rules::STORAGE_CLASS,
         ..BASE
     },
     Kind {
