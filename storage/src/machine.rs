@@ -83,6 +83,8 @@ pub struct StateMachine {
     revision: i64,
     compacted: i64,
     size: i64,
+    /// Whether the engine has the format's version.
+    has_format: bool,
     compactor: Compactor,
 }
 
@@ -98,7 +100,7 @@ impl StateMachine {
     /// Opens the state that lies in an engine; an empty one is a fresh store at revision 1.
     pub fn open(engine: Arc<dyn Engine>, options: Options) -> Result<Self, OpenError> {
         let shared = Arc::new(Shared::new(engine.clone()));
-        let hub = WatchHub::new(engine);
+        let hub = WatchHub::new(engine, shared.content.clone());
         let compactor = Compactor::new(shared.clone());
         let mut machine = Self {
             shared,
@@ -107,6 +109,7 @@ impl StateMachine {
             revision: 1,
             compacted: -1,
             size: 0,
+            has_format: false,
             compactor,
         };
         machine.load()?;
@@ -197,9 +200,12 @@ impl StateMachine {
         let applied = snapshot::read_head(&mut source)?;
         let engine = self.shared.engine.clone();
         let mut entries = snapshot::Entries::new(&mut source);
-        engine
-            .replace(&mut entries)
+        let staged = engine
+            .stage(&mut entries)
             .map_err(|error| entries.take_error().unwrap_or(error.into()))?;
+        // From here on no reader may hold the old positions against the new content.
+        let _no_readers = shared.content.write();
+        staged()?;
         self.compactor.reset();
         self.load().map_err(|error| SnapshotError::Content(error.to_string()))?;
         assert_eq!(self.applied, applied, "the snapshot's head and its content");
@@ -422,7 +428,10 @@ impl StateMachine {
         let grown = self.size - size_before;
         self.size = self.shared.size.fetch_add(grown, Ordering::Relaxed) + grown;
         let batch = &mut overlay.batch;
-        batch.put(keys::META_FORMAT.to_vec(), Bytes::from_static(keys::FORMAT));
+        if !self.has_format {
+            batch.put(keys::META_FORMAT.to_vec(), Bytes::from_static(keys::FORMAT));
+            self.has_format = true;
+        }
         batch.put(keys::META_APPLIED.to_vec(), Bytes::from(applied.encode_to_vec()));
         batch.put(keys::META_REVISION.to_vec(), keys::number(self.revision));
         batch.put(keys::META_SIZE.to_vec(), keys::number(self.size));
@@ -435,7 +444,9 @@ impl StateMachine {
     /// Takes the state from the engine.
     fn load(&mut self) -> Result<(), OpenError> {
         let engine = self.shared.engine.clone();
-        match engine.get(keys::META_FORMAT)? {
+        let format = engine.get(keys::META_FORMAT)?;
+        self.has_format = format.is_some();
+        match format {
             Some(found) if found != keys::FORMAT => {
                 return Err(OpenError::Format {
                     found: String::from_utf8_lossy(&found).into_owned(),

@@ -39,6 +39,9 @@ pub(crate) struct Shared {
     pub(crate) leases_changed: watch::Sender<u64>,
     pub(crate) alarms: RwLock<BTreeSet<(i32, u64)>>,
     pub(crate) members: RwLock<BTreeMap<u64, MemberAttributes>>,
+    /// Held while the positions above and the engine's content must belong together; exclusively
+    /// while both are replaced by a snapshot's.
+    pub(crate) content: Arc<RwLock<()>>,
     /// Held by whoever drops history or replaces the content.
     pub(crate) rewrite: parking_lot::Mutex<()>,
     pub(crate) compaction_wanted: Arc<Wanted>,
@@ -59,6 +62,7 @@ impl Shared {
             leases_changed: watch::Sender::new(0),
             alarms: RwLock::default(),
             members: RwLock::default(),
+            content: Arc::default(),
             rewrite: parking_lot::Mutex::new(()),
             compaction_wanted: Arc::new(Wanted::new()),
         }
@@ -201,6 +205,7 @@ impl View {
         &self,
         mut read: impl FnMut(Space<'_>) -> Result<T, ReadError>,
     ) -> Result<(i64, T), ReadError> {
+        let content = self.shared.content.read();
         for attempt in 0..TRIES {
             let sequence = self.shared.sequence.load(Ordering::SeqCst);
             if sequence.is_multiple_of(2) {
@@ -215,6 +220,7 @@ impl View {
                 std::thread::yield_now();
             }
         }
+        drop(content);
         loop {
             let at = self.revision();
             match self.at(at, |space, _| read(space)) {
@@ -231,6 +237,7 @@ impl View {
         at: i64,
         read: impl FnOnce(Space<'_>, i64) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
+        let _content = self.shared.content.read();
         let current = self.revision();
         if at > current {
             return Err(ReadError::FutureRevision { wanted: at, current });

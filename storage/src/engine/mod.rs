@@ -19,6 +19,9 @@ pub use sorted::SortedMap;
 /// Entries of a whole engine as of one moment, in key order.
 pub type Export = Box<dyn Iterator<Item = Result<(Bytes, Bytes), EngineError>> + Send>;
 
+/// Content that lies ready; calling it takes it up.
+pub type Staged<'a> = Box<dyn FnOnce() -> Result<(), EngineError> + 'a>;
+
 /// Called for each entry of a range; [`ControlFlow::Break`] ends the walk.
 pub type Visitor<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
@@ -86,11 +89,12 @@ pub trait Engine: Reader + Send + Sync + 'static {
     /// All entries as of this call, while writing goes on.
     fn export(&self) -> Result<Export, EngineError>;
 
-    /// Replaces all content, durably and at once: after a crash it is the old or the new.
-    fn replace(
+    /// Prepares other content beside what is there; taking it up replaces everything, durably
+    /// and at once: after a crash it is the old or the new.
+    fn stage(
         &self,
         entries: &mut dyn Iterator<Item = Result<(Bytes, Bytes), EngineError>>,
-    ) -> Result<(), EngineError>;
+    ) -> Result<Staged<'_>, EngineError>;
 
     /// Bytes on disk and in write buffers, roughly.
     fn approximate_size(&self) -> u64;

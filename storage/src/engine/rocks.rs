@@ -18,7 +18,7 @@ use rocksdb::{
     IteratorMode, LogLevel, Options, ReadOptions, WriteOptions,
 };
 
-use super::{Direction, Engine, EngineError, Export, Reader, Visitor, WriteBatch};
+use super::{Direction, Engine, EngineError, Export, Reader, Staged, Visitor, WriteBatch};
 
 /// Names the database's folder; the first line is the format version.
 const POINTER: &str = "CURRENT-DB";
@@ -41,7 +41,7 @@ pub struct RocksOptions {
 
 impl Default for RocksOptions {
     fn default() -> Self {
-        Self { block_cache_bytes: 32 << 20, write_buffer_bytes: 16 << 20 }
+        Self { block_cache_bytes: 16 << 20, write_buffer_bytes: 16 << 20 }
     }
 }
 
@@ -178,10 +178,10 @@ impl Engine for RocksDb {
         })))
     }
 
-    fn replace(
+    fn stage(
         &self,
         entries: &mut dyn Iterator<Item = Result<(Bytes, Bytes), EngineError>>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Staged<'_>, EngineError> {
         let old = read_pointer(&self.folder)?.unwrap_or_default();
         let number = old.strip_prefix("db-").and_then(|n| n.parse::<u64>().ok()).unwrap_or(1);
         let name = format!("db-{}", number + 1);
@@ -202,10 +202,12 @@ impl Engine for RocksDb {
         }
         write_to(&db, &batch)?;
         db.flush().map_err(|error| rocks_error(&db, &error))?;
-        write_pointer(&self.folder, &name)?;
-        *self.db.write() = Arc::new(db);
-        remove_others(&self.folder, &name);
-        Ok(())
+        Ok(Box::new(move || {
+            write_pointer(&self.folder, &name)?;
+            *self.db.write() = Arc::new(db);
+            remove_others(&self.folder, &name);
+            Ok(())
+        }))
     }
 
     fn approximate_size(&self) -> u64 {

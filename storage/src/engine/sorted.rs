@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::RwLock;
 
-use super::{Direction, Engine, EngineError, Export, Reader, Visitor, WriteBatch};
+use super::{Direction, Engine, EngineError, Export, Reader, Staged, Visitor, WriteBatch};
 
 type Map = BTreeMap<Vec<u8>, Bytes>;
 
@@ -99,16 +99,18 @@ impl Engine for SortedMap {
         })))
     }
 
-    fn replace(
+    fn stage(
         &self,
         entries: &mut dyn Iterator<Item = Result<(Bytes, Bytes), EngineError>>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Staged<'_>, EngineError> {
         let map = entries
             .map(|entry| entry.map(|(key, value)| (key.to_vec(), value)))
             .collect::<Result<Map, _>>()?;
         let map = Arc::new(map);
-        *self.maps.write() = Maps { now: map.clone(), flushed: map };
-        Ok(())
+        Ok(Box::new(move || {
+            *self.maps.write() = Maps { now: map.clone(), flushed: map };
+            Ok(())
+        }))
     }
 
     fn approximate_size(&self) -> u64 {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::{SharedEvent, WatchSpec, WatchStream};
@@ -25,6 +25,8 @@ pub struct WatchHub {
 
 pub(super) struct Inner {
     pub(super) engine: Arc<dyn Engine>,
+    /// Held while positions are held against the engine's content.
+    pub(super) content: Arc<RwLock<()>>,
     state: Mutex<State>,
     revision: AtomicI64,
     compacted: AtomicI64,
@@ -104,9 +106,10 @@ impl std::fmt::Debug for WatchHub {
 }
 
 impl WatchHub {
-    pub(crate) fn new(engine: Arc<dyn Engine>) -> Self {
+    pub(crate) fn new(engine: Arc<dyn Engine>, content: Arc<RwLock<()>>) -> Self {
         let inner = Inner {
             engine,
+            content,
             state: Mutex::default(),
             revision: AtomicI64::new(0),
             compacted: AtomicI64::new(-1),

@@ -304,6 +304,8 @@ impl WatchStream {
             Place::Behind { next } => (next, self.hub.revision()),
         };
         let (spec, watch_id) = (state.spec.clone(), state.watch_id);
+        let content = self.hub.inner.content.clone();
+        let _content = content.read();
         let engine = &*self.hub.inner.engine;
         let read = match from <= until {
             true => catch_up::read(engine, &spec, from, until, self.hub.compacted_revision()),

@@ -135,7 +135,9 @@ fn content_is_exported_as_of_one_moment_and_replaced_at_once() {
         engine.write(&batch(&[(vec![9], Some(vec![9]))])).unwrap();
         assert_eq!(all(engine), vec![(vec![9], vec![9])]);
         let mut entries = export;
-        engine.replace(&mut entries).unwrap();
+        let staged = engine.stage(&mut entries).unwrap();
+        assert_eq!(all(engine), vec![(vec![9], vec![9])]);
+        staged().unwrap();
         let expected: Entries = many.into_iter().map(|(k, v)| (k, v.unwrap())).collect();
         assert_eq!(all(engine), expected);
     }
