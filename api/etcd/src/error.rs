@@ -44,6 +44,9 @@ pub enum FaceError {
     /// The same method may come later.
     #[error("etcdserver: not capable")]
     NotCapable,
+    /// A request of a form that the method does not take.
+    #[error("unsupported range stream request")]
+    Unimplemented,
     /// An answer of the wrong kind: a bug.
     #[error("etcdserver: unexpected answer")]
     Unexpected,
@@ -85,6 +88,7 @@ impl FaceError {
             }
             Self::TooManyRequests | Self::Unexpected => Code::Unknown,
             Self::NotCapable => Code::FailedPrecondition,
+            Self::Unimplemented => Code::Unimplemented,
         }
     }
 
@@ -152,6 +156,7 @@ impl From<FaceError> for StoreError {
             | FaceError::Read(_)
             | FaceError::TtlTooLarge
             | FaceError::NotCapable
+            | FaceError::Unimplemented
             | FaceError::Unexpected => {
                 Self::Refused { code: error.code() as i32, message: error.to_string() }
             }

@@ -65,6 +65,31 @@ impl Call {
         response
     }
 
+    /// Answers with a stream to one message.
+    pub(crate) async fn server_streaming<Q, R, S, F>(
+        self,
+        run: impl Fn(EtcdFace, Q) -> F + Copy + Send,
+    ) -> Outgoing
+    where
+        Q: Message + Default + 'static,
+        R: Message + Default + 'static,
+        S: tokio_stream::Stream<Item = Result<R, Status>> + Send + 'static,
+        F: Future<Output = Result<S, FaceError>> + Send,
+    {
+        let Self { face, method, request } = self;
+        let answer = service_fn(|request: tonic::Request<Q>| {
+            let face = face.clone();
+            async move {
+                let result = run(face, request.into_inner()).await;
+                result.map(tonic::Response::new).map_err(Status::from)
+            }
+        });
+        let response = codec::<Q, R>(&face).server_streaming(answer, request).await;
+        let response = too_large_as_etcd(response);
+        face.metrics().handled(method, code_of(&response));
+        response
+    }
+
     /// Answers with a stream to a stream; `run` gets the requests and gives the answers.
     pub(crate) async fn streaming<Q, R, S>(
         self,

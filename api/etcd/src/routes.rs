@@ -21,6 +21,7 @@ async fn grpc(face: EtcdFace, request: Incoming) -> Outgoing {
     let call = Call { face, method, request };
     match uri.path() {
         "/etcdserverpb.KV/Range" => call.unary(kv::range).await,
+        "/etcdserverpb.KV/RangeStream" => call.server_streaming(kv::range_stream).await,
         "/etcdserverpb.KV/Put" => call.unary(kv::put).await,
         "/etcdserverpb.KV/DeleteRange" => call.unary(kv::delete_range).await,
         "/etcdserverpb.KV/Txn" => call.unary(kv::txn).await,

@@ -74,6 +74,41 @@ async fn errors_have_etcds_codes_and_words() {
     member.stop().await;
 }
 
+// upstream: etcd v3.7 API, "RangeStream": concatenated, the parts are the range
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_in_parts_is_the_range() {
+    let member = start(FaceConfig { max_request_bytes: 4096, ..FaceConfig::default() }).await;
+    let mut kv = KvClient::new(member.channel().await);
+    for n in 0..60 {
+        let key = format!("k{n:02}").into();
+        kv.put(pb::PutRequest { key, ..put("", vec![7; 100]) }).await.unwrap();
+    }
+    for limit in [0, 25, 60, 99] {
+        let request = pb::RangeRequest {
+            key: "k".into(),
+            range_end: "l".into(),
+            limit,
+            ..Default::default()
+        };
+        let whole = kv.range(request.clone()).await.unwrap().into_inner();
+        let mut parts = kv.range_stream(request).await.unwrap().into_inner();
+        let mut joined = pb::RangeResponse::default();
+        let mut count = 0;
+        while let Some(part) = parts.message().await.unwrap() {
+            let part = part.range_response.unwrap();
+            assert!(joined.header.is_none(), "only the last part has a header");
+            count += 1;
+            joined.kvs.extend(part.kvs);
+            (joined.header, joined.count, joined.more) = (part.header, part.count, part.more);
+        }
+        assert!(count > 1);
+        assert_eq!(joined, whole);
+    }
+    let request = pb::RangeRequest { key: "k".into(), sort_order: 2, ..Default::default() };
+    assert_eq!(refused(kv.range_stream(request).await).0, Code::Unimplemented);
+    member.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_are_read_and_headers_are_whole() {
     let member = start(FaceConfig::default()).await;

@@ -5,4 +5,5 @@ mod http;
 mod in_process;
 mod kv;
 mod member;
+mod tls;
 mod watch;

@@ -27,9 +27,13 @@ async fn start_node(folder: &Path) -> Node {
 }
 
 pub(crate) async fn start(face: FaceConfig) -> Member {
+    start_with(face, None).await
+}
+
+pub(crate) async fn start_with(face: FaceConfig, tls: Option<Arc<rustls::ServerConfig>>) -> Member {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let config = EtcdConfig { listeners: vec![listener], tls: None, face };
+    let config = EtcdConfig { listeners: vec![listener], tls, face };
     let folder = tempfile::tempdir().unwrap();
     let node = start_node(folder.path()).await;
     let server = serve(config, node.clone());
