@@ -29,6 +29,7 @@ mod storage;
 mod table;
 
 pub use hooks::Hooks;
+pub(crate) use kind::put_back;
 pub use kind::{Generation, Kind, NameRule, Scope, Selectable, Subresource};
 pub use table::{by_gvk, find, table};
 

@@ -47,11 +47,8 @@ fn resized_pod(new: &mut Value, old: &Value) {
     let wanted = new["spec"].take();
     put_back(new, old, "spec");
     for list in ["containers", "initContainers"] {
-        let (Some(kept), Some(wanted)) =
-            (new["spec"][list].as_array_mut(), wanted[list].as_array())
-        else {
-            continue;
-        };
+        let kept = new["spec"].get_mut(list).and_then(Value::as_array_mut);
+        let (Some(kept), Some(wanted)) = (kept, wanted[list].as_array()) else { continue };
         for container in kept {
             let Some(asked) = wanted.iter().find(|w| w["name"] == container["name"]) else {
                 continue;

@@ -32,7 +32,7 @@ pub(super) const KINDS: &[Kind] = &[
         storage_prefix: "clusterroles",
         name_rule: NameRule::PathSegment,
         create_on_update: true,
-        hooks: rules::ROLE,
+        hooks: rules::CLUSTER_ROLE,
         ..BASE
     },
     Kind {
