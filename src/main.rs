@@ -1,1 +1,35 @@
-fn main() {}
+//! `keelson`: one binary that is a whole control plane.
+
+// Nothing is reachable from outside of a binary; `pub` says what a module offers the others.
+#![allow(unreachable_pub)]
+
+mod bench;
+mod cli;
+mod dirs;
+mod down;
+mod host;
+mod kubeconfig;
+mod lock;
+mod logging;
+mod pki;
+mod store;
+mod tls;
+mod up;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The hidden subcommand that keeps a pod's containers; it never returns to the rest.
+const SHIM: &str = "shim";
+
+fn main() -> ExitCode {
+    let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    // Before any runtime or thread exists: the shim forks, and stays small.
+    if arguments.get(1).is_some_and(|first| first == SHIM) {
+        let code = keelson_node_agent::runtime::shim::main(arguments.into_iter().skip(2));
+        return ExitCode::from(u8::try_from(code).unwrap_or(1));
+    }
+    cli::run(arguments)
+}

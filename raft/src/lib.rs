@@ -27,3 +27,10 @@ pub use leadership::Leadership;
 pub use node::Node;
 pub use status::Status;
 pub use types::Member;
+
+/// The command in a log entry's payload, for tools that print logs.
+pub fn decode_payload(
+    payload: bytes::Bytes,
+) -> Result<keelson_storage::command::Command, prost::DecodeError> {
+    proposals::decode_command(&types::Payload(payload))
+}

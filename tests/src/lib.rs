@@ -1,1 +1,13 @@
 //! Starts the built binary and its peers for the tests: processes, clients, images.
+
+pub mod cluster;
+pub mod command;
+pub mod image;
+pub mod members;
+pub mod ports;
+pub mod registry;
+pub mod wait;
+
+pub use cluster::{Cluster, Settings};
+pub use command::{Output, run};
+pub use members::Members;

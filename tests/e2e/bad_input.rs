@@ -1,0 +1,102 @@
+//! What users get wrong, and the words they are told so in.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt as _;
+
+use anyhow::{Context as _, Result, ensure};
+use keelson_client::Store as _;
+use keelson_proto::etcdserverpb as pb;
+use keelson_tests::{Cluster, Members, Settings};
+
+#[test]
+fn the_api_server_names_what_is_wrong() -> Result<()> {
+    let cluster = Cluster::start(Settings { no_agent: true, ..Settings::default() })?;
+    cluster.k("create configmap known --from-literal=a=b")?;
+    let create = |manifest: &str| cluster.kubectl_with(&["create", "-f", "-"], manifest)?.failed();
+
+    let unknown = create("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndatta: {a: b}\n")?;
+    ensure!(unknown.contains("strict decoding error: unknown field \"datta\""), "{unknown}");
+    let wrong_type = create(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\nspec: {replicas: many}\n",
+    )?;
+    ensure!(wrong_type.contains("replicas") && wrong_type.contains("BadRequest"), "{wrong_type}");
+    let invalid = create("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NOT_A_NAME}\n")?;
+    ensure!(invalid.contains("The ConfigMap \"NOT_A_NAME\" is invalid: metadata.name: Invalid value"), "{invalid}");
+    let malformed = create("apiVersion: v1\nkind: [\n")?;
+    ensure!(malformed.contains("error"), "{malformed}");
+    let exists = cluster.kubectl(&["create", "configmap", "known"])?.failed()?;
+    ensure!(exists.contains("configmaps \"known\" already exists"), "{exists}");
+    let missing = cluster.kubectl(&["get", "configmap", "absent"])?.failed()?;
+    ensure!(missing.contains("configmaps \"absent\" not found"), "{missing}");
+    let selector = cluster.kubectl(&["get", "pods", "-l", "a in (b"])?.failed()?;
+    ensure!(selector.contains("unable to parse requirement"), "{selector}");
+    let field = cluster.kubectl(&["get", "pods", "--field-selector", "spec.color=red"])?.failed()?;
+    ensure!(field.contains("field label not supported: spec.color"), "{field}");
+
+    // A stale resourceVersion.
+    let stale = cluster.k("get configmap known -o json")?;
+    cluster.k("label configmap known touched=yes")?;
+    let conflict = cluster.kubectl_with(&["replace", "-f", "-"], &stale)?.failed()?;
+    ensure!(conflict.contains("the object has been modified"), "{conflict}");
+    ensure!(cluster.field("configmap known", "{.metadata.labels.touched}")? == "yes");
+
+    // Three MiB and more.
+    let large = format!(
+        "{{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{{\"name\":\"large\"}},\"data\":{{\"a\":\"{}\"}}}}",
+        "x".repeat(3 * 1024 * 1024)
+    );
+    let error = create(&large)?;
+    ensure!(error.to_lowercase().contains("too large") || error.contains("Too long"), "{error}");
+    ensure!(cluster.kubectl(&["get", "configmap", "large"])?.code != 0, "it was stored");
+
+    // Whoever is not known is not let in.
+    let anonymous = cluster
+        .kubectl(&["--client-certificate=", "--client-key=", "--token=nonsense", "get", "pods"])?
+        .failed()?;
+    ensure!(anonymous.contains("Unauthorized") || anonymous.contains("must be logged in"), "{anonymous}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_damaged_in_the_middle_is_refused_by_name() -> Result<()> {
+    let mut members = Members::start(1).await?;
+    let store = members.client(0)?;
+    for number in 0..500 {
+        let key = format!("key-{number}").into();
+        let request = pb::PutRequest { key, value: vec![b'v'; 300].into(), ..Default::default() };
+        store.put(request).await?;
+    }
+    members.kill_9(0)?;
+    let wal = find_log(&members.data_dir(0)).context("a log segment")?;
+    let file = OpenOptions::new().read(true).write(true).open(&wal)?;
+    let mut byte = [0; 1];
+    file.read_exact_at(&mut byte, 60_000)?;
+    file.write_all_at(&[byte[0] ^ 0x55], 60_000)?;
+    drop(file);
+
+    members.start_one(0)?;
+    let code = members.ended(0)?;
+    ensure!(code == 1, "exit code {code}");
+    let log = std::fs::read_to_string(members.log(0))?;
+    let name = wal.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    ensure!(log.contains(&name) && log.contains("offset"), "{log}");
+    Ok(())
+}
+
+/// The largest segment of a member's log.
+fn find_log(dir: &std::path::Path) -> Option<std::path::PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).ok()?.flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "wal") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found.into_iter().next()
+}

@@ -1,0 +1,8 @@
+//! The built binary, driven end to end by clients that nobody here wrote.
+
+mod bad_input;
+mod kubectl_session;
+mod life;
+mod store_clients;
+mod survival;
+mod three_members;

@@ -1,0 +1,154 @@
+//! Members of a store as processes of their own (`keelson store`), on loopback.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use keelson_client::{GrpcStore, GrpcStoreConfig, Store as _};
+
+use crate::cluster::binary;
+use crate::{ports, wait};
+
+/// A cluster of store members; ended when dropped.
+pub struct Members {
+    children: Vec<Option<Child>>,
+    arguments: Vec<Vec<String>>,
+    endpoints: Vec<String>,
+    dir: tempfile::TempDir,
+}
+
+impl Members {
+    /// Starts `count` members and waits until each answers a linearizable read.
+    pub async fn start(count: usize) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("keelson-members-").tempdir()?;
+        let ports = ports::free(count * 2)?;
+        let peer = |index: usize| format!("http://127.0.0.1:{}", ports[index * 2 + 1]);
+        let initial: Vec<String> =
+            (0..count).map(|index| format!("m{index}={}", peer(index))).collect();
+        let endpoints: Vec<String> =
+            (0..count).map(|index| format!("http://127.0.0.1:{}", ports[index * 2])).collect();
+        let arguments = (0..count)
+            .map(|index| {
+                let data = dir.path().join(format!("m{index}"));
+                [
+                    ("--name", format!("m{index}")),
+                    ("--data-dir", data.display().to_string()),
+                    ("--listen-client-urls", endpoints[index].clone()),
+                    ("--advertise-client-urls", endpoints[index].clone()),
+                    ("--listen-peer-urls", peer(index)),
+                    ("--initial-advertise-peer-urls", peer(index)),
+                    ("--initial-cluster", initial.join(",")),
+                    ("--initial-cluster-state", "new".to_owned()),
+                ]
+                .into_iter()
+                .flat_map(|(flag, value)| [flag.to_owned(), value])
+                .collect()
+            })
+            .collect();
+        let children = (0..count).map(|_| None).collect();
+        let mut members = Self { children, arguments, endpoints, dir };
+        for index in 0..count {
+            members.start_one(index)?;
+        }
+        for index in 0..count {
+            members.ready(index).await?;
+        }
+        Ok(members)
+    }
+
+    /// Starts one member (again).
+    pub fn start_one(&mut self, index: usize) -> Result<()> {
+        let log = File::options().append(true).create(true).open(self.log(index))?;
+        let child = Command::new(binary())
+            .arg("store")
+            .args(&self.arguments[index])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("start {}", binary().display()))?;
+        self.children[index] = Some(child);
+        Ok(())
+    }
+
+    /// Waits until a member answers a linearizable read.
+    pub async fn ready(&self, index: usize) -> Result<()> {
+        let store = self.client(index)?;
+        let end = std::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            match store.revision().await {
+                Ok(_) => return Ok(()),
+                Err(error) if std::time::Instant::now() > end => {
+                    let log = std::fs::read_to_string(self.log(index)).unwrap_or_default();
+                    anyhow::bail!("member {index} does not answer: {error}\n{log}");
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    /// A client of one member.
+    pub fn client(&self, index: usize) -> Result<GrpcStore> {
+        let endpoints = vec![self.endpoints[index].clone()];
+        Ok(GrpcStore::new(&GrpcStoreConfig { endpoints, ..Default::default() })?)
+    }
+
+    /// Client URLs of all members.
+    pub fn endpoints(&self) -> &[String] {
+        &self.endpoints
+    }
+
+    /// Where a member keeps its data.
+    pub fn data_dir(&self, index: usize) -> PathBuf {
+        self.dir.path().join(format!("m{index}"))
+    }
+
+    /// What a member has logged.
+    pub fn log(&self, index: usize) -> PathBuf {
+        self.dir.path().join(format!("m{index}.log"))
+    }
+
+    /// `kill -9` of one member.
+    pub fn kill_9(&mut self, index: usize) -> Result<()> {
+        if let Some(mut child) = self.children[index].take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a member ends by itself; its exit code.
+    pub fn ended(&mut self, index: usize) -> Result<i32> {
+        let child = self.children[index].as_mut().context("it is not running")?;
+        let status =
+            wait::until("the member to end", Duration::from_secs(20), || Ok(child.try_wait()?))?;
+        self.children[index] = None;
+        Ok(status.code().unwrap_or(-1))
+    }
+
+    /// The index of the member that leads, as member `ask` knows it.
+    pub async fn leader(&self, ask: usize) -> Result<Option<usize>> {
+        let leader = self.client(ask)?.status().await?.leader;
+        for index in 0..self.children.len() {
+            if self.children[index].is_none() {
+                continue;
+            }
+            let own = self.client(index)?.status().await?.header.map_or(0, |header| header.member_id);
+            if own == leader && leader != 0 {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for Members {
+    fn drop(&mut self) {
+        for child in self.children.iter_mut().flatten() {
+            let _already_gone = child.kill();
+            let _status = child.wait();
+        }
+    }
+}
