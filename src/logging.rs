@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 pub fn start(verbose: u8) {
     let default = match verbose {
         0 => "warn,openraft=error",
-        1 => "info,openraft=warn",
+        1 => "info,openraft=error",
         _ => "debug,h2=info,hyper=info,openraft=info,tonic=info",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));

@@ -90,6 +90,7 @@ async fn serve(options: Options, dirs: &Dirs) -> Result<()> {
     let config = keelson_controllers::Config {
         node_monitor_grace_period: options.node_monitor_grace_period,
         cluster_cidr: vec![options.cluster_cidr],
+        allocate_node_cidrs: true,
         root_ca: pki.ca.certificate.clone(),
         ..keelson_controllers::Config::default()
     };

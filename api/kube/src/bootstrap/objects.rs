@@ -13,6 +13,7 @@ pub(super) fn namespaces() -> Vec<Wanted> {
             let object = json!({
                 "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
                 "spec": {"finalizers": ["kubernetes"]},
+                "status": {"phase": "Active"},
             });
             Wanted::once("", "namespaces", object)
         })

@@ -7,7 +7,9 @@ use futures::{SinkExt, StreamExt};
 use keelson_proto::cri;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::channels::{self, Input, Protocol, STDERR, STDOUT};
 use super::upgrade::Socket;
@@ -184,6 +186,9 @@ fn writer(mut sink: SplitSink<Socket, Message>) -> (Out, tokio::task::JoinHandle
                 return;
             }
         }
+        // Clients take any other end for a broken connection.
+        let frame = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
+        let _ = sink.send(Message::Close(Some(frame))).await;
         let _ = sink.close().await;
     });
     (out, task)
