@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Every crate, and which of ours it may name.
-const EDGES: [(&str, &[&str]); 11] = [
+const EDGES: [(&str, &[&str]); 12] = [
     ("proto", &[]),
     ("storage", &["keelson-proto"]),
     ("raft", &["keelson-proto", "keelson-storage"]),
@@ -11,8 +11,9 @@ const EDGES: [(&str, &[&str]); 11] = [
     ("api/client", &["keelson-proto"]),
     ("api/etcd", &["keelson-proto", "keelson-storage", "keelson-raft", "keelson-client"]),
     ("api/kube", &["keelson-client", "keelson-proto"]),
-    ("controllers", &[]),
-    ("controllers/scheduler", &[]),
+    ("controllers/runtime", &[]),
+    ("controllers", &["keelson-controller-runtime"]),
+    ("controllers/scheduler", &["keelson-controller-runtime"]),
     ("node-agent", &["keelson-proto"]),
     ("tests/check", &[]),
 ];

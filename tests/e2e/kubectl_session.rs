@@ -62,7 +62,7 @@ fn a_first_session_with_kubectl() -> Result<()> {
     registry.push("web", "2", &busybox("two")?)?;
     let (one, two) = (registry.reference("web", "1"), registry.reference("web", "2"));
     let cluster = Cluster::start(Settings::default())?;
-    cluster.k("wait --for=condition=Ready node --all --timeout=60s")?;
+    cluster.node_ready()?;
 
     // Deployment and Service, to the end of the rollout.
     cluster.apply(&deployment(&one))?;

@@ -27,7 +27,7 @@ fn a_killed_control_plane_comes_back_and_adopts_its_containers() -> Result<()> {
     archive(&busybox("one")?, IMAGE, &image)?;
     let flags = vec!["--import-image".to_owned(), image.display().to_string()];
     let mut cluster = Cluster::start(Settings { flags, ..Settings::default() })?;
-    cluster.k("wait --for=condition=Ready node --all --timeout=60s")?;
+    cluster.node_ready()?;
     cluster.apply(POD)?;
     cluster.k("wait --for=condition=Ready pod/lasting --timeout=60s")?;
     let status = "{.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount} {.status.podIP}";

@@ -218,6 +218,15 @@ impl Cluster {
         run(self.etcdctl_command(arguments), input, COMMAND_MAX)
     }
 
+    /// Waits until the node has registered itself and is Ready.
+    pub fn node_ready(&self) -> Result<()> {
+        let path = "{.items[*].status.conditions[?(@.type=='Ready')].status}";
+        wait::until("the node to be Ready", START_MAX, || {
+            Ok((self.field("nodes", path)? == "True").then_some(()))
+        })
+        .with_context(|| self.tail())
+    }
+
     /// A field of an object, by JSONPath.
     pub fn field(&self, arguments: &str, path: &str) -> Result<String> {
         let mut split: Vec<&str> = vec!["get"];

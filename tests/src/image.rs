@@ -26,6 +26,16 @@ pub struct Image {
     pub manifest: Vec<u8>,
 }
 
+/// A header whose every number is set: readers refuse empty ones.
+fn header() -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_mode(0o777);
+    header
+}
+
 /// What a registry calls a blob.
 pub fn digest(content: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(content)))
@@ -36,14 +46,14 @@ pub fn busybox(version: &str) -> Result<Image> {
     let binary = std::fs::read(BUSYBOX).context("read busybox-static")?;
     let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     for folder in ["bin", "etc", "tmp", "www"] {
-        let mut header = tar::Header::new_gnu();
+        let mut header = header();
         header.set_entry_type(tar::EntryType::Directory);
         header.set_mode(if folder == "tmp" { 0o1777 } else { 0o755 });
         header.set_size(0);
         archive.append_data(&mut header, folder, std::io::empty())?;
     }
     let mut file = |path: &str, mode: u32, content: &[u8]| -> Result<()> {
-        let mut header = tar::Header::new_gnu();
+        let mut header = header();
         header.set_mode(mode);
         header.set_size(content.len() as u64);
         Ok(archive.append_data(&mut header, path, content)?)
@@ -54,7 +64,7 @@ pub fn busybox(version: &str) -> Result<Image> {
     file("version", 0o644, version.as_bytes())?;
     file("www/index.html", 0o644, format!("version {version}\n").as_bytes())?;
     for applet in APPLETS {
-        let mut header = tar::Header::new_gnu();
+        let mut header = header();
         header.set_entry_type(tar::EntryType::Symlink);
         header.set_size(0);
         archive.append_link(&mut header, format!("bin/{applet}"), "busybox")?;
@@ -89,7 +99,7 @@ pub fn archive(image: &Image, name: &str, path: &Path) -> Result<()> {
     }))?;
     let mut archive = tar::Builder::new(std::fs::File::create(path)?);
     let mut file = |path: String, content: &[u8]| -> Result<()> {
-        let mut header = tar::Header::new_gnu();
+        let mut header = header();
         header.set_mode(0o644);
         header.set_size(content.len() as u64);
         Ok(archive.append_data(&mut header, path, content)?)

@@ -1,3 +1,5 @@
+//! Tests of `plan`.
+
 use super::*;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! Tests of `status`.
+
 use super::*;
 use crate::pods::observe::ObservedSandbox;
 use serde_json::json;
