@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(first.ca.certificate, renamed.ca.certificate);
         assert_eq!(first.admin.certificate, renamed.admin.certificate);
         assert_ne!(first.apiserver.certificate, renamed.apiserver.certificate);
-        assert_ne!(first.kubelet_client.certificate, renamed.kubelet_client.certificate);
+        assert_ne!(first.kubelet_server.certificate, renamed.kubelet_server.certificate);
         fs::remove_dir_all(&dir).expect("clean up");
     }
 }
