@@ -15,7 +15,7 @@ use crate::layers::{audit_id, authentication, authorization, impersonation};
 use crate::request_info::{Query, RequestInfo};
 use crate::server::{Body, RequestBody};
 use crate::status::Status;
-use crate::{endpoints, respond, verbs};
+use crate::{endpoints, kinds, metrics, respond, verbs};
 
 /// Answers one request; every failure becomes a Status.
 pub(crate) async fn handle(cx: &Arc<Context>, request: Request<RequestBody>) -> Response<Body> {
@@ -23,7 +23,7 @@ pub(crate) async fn handle(cx: &Arc<Context>, request: Request<RequestBody>) -> 
     let id = audit_id::of(request.headers());
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
-    let shown = (info.verb.clone(), info.group.clone(), info.version.clone(), info.resource_path());
+    let shown = metrics_key(&info);
     let answered = AssertUnwindSafe(answer(cx, request, info, query)).catch_unwind().await;
     let mut response = match answered {
         Ok(Ok(response)) => response,
@@ -40,6 +40,21 @@ pub(crate) async fn handle(cx: &Arc<Context>, request: Request<RequestBody>) -> 
         .or_insert(HeaderValue::from_static("no-cache, private"));
     cx.metrics.request(&shown, response.status().as_u16(), started.elapsed());
     response
+}
+
+/// Labels of a request's metrics. What names no kind has none, so that nobody can invent labels.
+fn metrics_key(info: &RequestInfo) -> metrics::Key {
+    let known = kinds::find(&info.group, &info.version, &info.resource)
+        .is_some_and(|k| info.subresource.is_empty() || k.subresource(&info.subresource).is_some());
+    if known {
+        let RequestInfo { verb, group, version, .. } = info;
+        return (verb.clone(), group.clone(), version.clone(), info.resource_path());
+    }
+    let verb = match info.verb.as_str() {
+        "get" | "post" | "put" | "patch" | "delete" | "head" | "list" | "create" => &info.verb,
+        _ => "other",
+    };
+    (verb.to_owned(), String::new(), String::new(), String::new())
 }
 
 async fn answer(

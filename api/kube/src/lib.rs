@@ -9,6 +9,7 @@ mod call;
 mod compaction;
 mod config;
 mod context;
+mod conversion;
 pub mod decode;
 pub mod defaulting;
 mod deletion;

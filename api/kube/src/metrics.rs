@@ -13,7 +13,7 @@ const BUCKETS: &[f64] =
     &[0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 60.0];
 
 /// Verb, group, version, resource.
-type Key = (String, String, String, String);
+pub(crate) type Key = (String, String, String, String);
 
 #[derive(Default)]
 struct Durations {
@@ -32,11 +32,7 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Notes one answered request.
     pub(crate) fn request(&self, key: &Key, code: u16, took: Duration) {
-        let key = if key.3.is_empty() {
-            (key.0.clone(), String::new(), String::new(), String::new())
-        } else {
-            key.clone()
-        };
+        let key = key.clone();
         *self.requests.lock().entry((key.clone(), code)).or_default() += 1;
         if key.0 == "watch" {
             return;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cache::Object;
 use crate::call::Call;
+use crate::conversion;
 use crate::kinds::Kind;
 use crate::negotiate::{Accepted, Encoding, View};
 use crate::server::Body;
@@ -87,6 +88,7 @@ pub(crate) fn value(
 /// One object of the call's kind.
 pub(crate) fn object(call: &Call, code: u16, wire: Bytes) -> Result<Response<Body>, Status> {
     let accepted = call.accepted()?;
+    let wire = conversion::wire(call.kind, wire);
     let response = if accepted.is_raw() {
         bytes(code, "application/json", wire)
     } else {
@@ -111,13 +113,14 @@ pub(crate) fn list(
     meta: &ListMeta,
 ) -> Result<Response<Body>, Status> {
     let accepted = call.accepted()?;
-    if accepted.is_raw() {
+    if accepted.is_raw() && !conversion::is_converted(call.kind) {
         let (head, tail) = list_frame(call.kind, meta);
         let mut response = bytes(200, "application/json", Bytes::new());
         *response.body_mut() = Body::list(head, objects, tail);
         return Ok(with_warnings(response, &call.warnings));
     }
-    let values: Vec<Value> = objects.iter().map(|o| o.value()).collect();
+    let values: Vec<Value> =
+        objects.iter().map(|o| conversion::from_stored(call.kind, o.value())).collect();
     let seen = match accepted.view {
         View::Whole => json!({
             "kind": call.kind.list_kind, "apiVersion": api_version(call.kind),

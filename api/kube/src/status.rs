@@ -370,11 +370,9 @@ impl Status {
         value
     }
 
-    /// The Status object as JSON bytes, with the newline Kubernetes ends bodies with.
+    /// The Status object as JSON bytes.
     pub fn to_bytes(&self) -> Bytes {
-        let mut text = self.to_value().to_string();
-        text.push('\n');
-        Bytes::from(text)
+        Bytes::from(self.to_value().to_string())
     }
 }
 

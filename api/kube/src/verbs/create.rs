@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::admission::{self, Admission, Operation};
 use crate::call::Call;
+use crate::conversion;
 use crate::respond;
 use crate::server::Body;
 use crate::service_addresses;
@@ -87,7 +88,7 @@ async fn store_named(
         return Err(Status::invalid(call.kind_name(), name, &errors));
     }
     admission::validate(&admission, &object).await?;
-    let bytes = stored_bytes(&object);
+    let bytes = stored_bytes(&conversion::to_stored(kind, &object));
     let key = call.key(name);
     if dry_run {
         let taken = call.cx.storage.get(&key).await?.is_some();

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::admission::{self, Admission, Operation};
 use crate::call::{self, Call};
+use crate::conversion;
 use crate::deletion;
 use crate::kinds::Kind;
 use crate::service_addresses;
@@ -50,6 +51,7 @@ pub(crate) async fn guarded_update(
         };
         let old = stored_value(&stored.value, stored.revision)
             .ok_or_else(|| Status::internal(format!("the stored value of {key} is no object")))?;
+        let old = conversion::from_stored(kind, old);
         let mut new = change(&old)?;
         carry_metadata(kind, &mut new, &old, name)?;
         let admission = Admission {
@@ -75,11 +77,11 @@ pub(crate) async fn guarded_update(
         admission::validate(&admission, &new).await?;
         if deletion::is_due(kind, &new) && !same(&new, &old) {
             if dry_run {
-                return Ok(Outcome { wire: stored_wire(&new, stored.revision) });
+                return Ok(Outcome { wire: stored_wire(kind, &new, stored.revision) });
             }
             match call.cx.storage.delete(&key, stored.revision).await? {
                 Written::Done(revision) => {
-                    return Ok(Outcome { wire: stored_wire(&new, revision) });
+                    return Ok(Outcome { wire: stored_wire(kind, &new, revision) });
                 }
                 Written::Lost(None) => return Err(Status::not_found(resource, name)),
                 Written::Lost(Some(newer)) => seen = Some(newer),
@@ -87,10 +89,11 @@ pub(crate) async fn guarded_update(
             continue;
         }
         if same(&new, &old) || dry_run {
-            let wire = wire_bytes(&stored_bytes(&new), stored.revision);
+            let wire =
+                wire_bytes(&stored_bytes(&conversion::to_stored(kind, &new)), stored.revision);
             return Ok(Outcome { wire });
         }
-        let bytes = stored_bytes(&new);
+        let bytes = stored_bytes(&conversion::to_stored(kind, &new));
         let lease = lease_of(call, kind).await?;
         match call.cx.storage.update(&key, stored.revision, bytes.clone(), lease).await? {
             Written::Done(revision) => {
@@ -109,8 +112,8 @@ pub(crate) async fn lease_of(call: &Call, kind: &Kind) -> Result<i64, Status> {
     if kind.storage_prefix == "events" { call.cx.storage.event_lease().await } else { Ok(0) }
 }
 
-fn stored_wire(value: &Value, revision: i64) -> Bytes {
-    wire_bytes(&stored_bytes(value), revision)
+fn stored_wire(kind: &Kind, value: &Value, revision: i64) -> Bytes {
+    wire_bytes(&stored_bytes(&conversion::to_stored(kind, value)), revision)
 }
 
 /// Equal but for what every write changes.

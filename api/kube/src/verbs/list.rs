@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cache::Object;
 use crate::call::Call;
+use crate::conversion;
 use crate::kinds::Kind;
 use crate::respond::{self, ListMeta};
 use crate::selectors::{FieldSelector, LabelSelector};
@@ -35,7 +36,7 @@ pub(crate) async fn run(call: Call) -> Result<Response<Body>, Status> {
                 "specifying resource version is not allowed when using continue",
             ));
         }
-        let (revision, start) = decode_token(token, &collection_prefix(&call))?;
+        let (revision, start) = decode_token(token, &full_prefix(&call))?;
         return from_store(&call, &filter, &start, limit, revision.max(0), true).await;
     }
     let revision = wanted.map(parse_revision).transpose()?;
@@ -175,8 +176,8 @@ fn encode_token(revision: i64, start: &str) -> String {
     URL_SAFE_NO_PAD.encode(token.to_string())
 }
 
-/// The revision of a token, and the full key to go on with; the prefix is the resource's.
-fn decode_token(token: &str, collection: &str) -> Result<(i64, String), Status> {
+/// The revision of a token, and the full key to go on with.
+fn decode_token(token: &str, prefix: &str) -> Result<(i64, String), Status> {
     let bad = |why: &str| Status::bad_request(format!("invalid continue token: {why}"));
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|e| bad(&e.to_string()))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|e| bad(&e.to_string()))?;
@@ -194,7 +195,7 @@ fn decode_token(token: &str, collection: &str) -> Result<(i64, String), Status> 
     if start.starts_with('/') || start.split('/').any(|part| part == ".." || part == ".") {
         return Err(bad(&format!("invalid start key: {start}")));
     }
-    Ok((revision, format!("{collection}{start}")))
+    Ok((revision, format!("{prefix}{start}")))
 }
 
 /// A resourceVersion parameter.
@@ -292,9 +293,16 @@ impl Filter {
         if self.is_empty() {
             return true;
         }
-        let trimmed = object.trimmed(|whole| trim(self.kind, whole));
-        self.labels.as_ref().is_none_or(|s| s.matches(&trimmed["metadata"]["labels"]))
-            && self.fields.as_ref().is_none_or(|s| s.matches(trimmed))
+        if conversion::is_converted(self.kind) {
+            // What is kept beside the object is in the stored shape.
+            return self.chooses(&conversion::from_stored(self.kind, object.value()));
+        }
+        self.chooses(object.trimmed(|whole| trim(self.kind, whole)))
+    }
+
+    fn chooses(&self, object: &Value) -> bool {
+        self.labels.as_ref().is_none_or(|s| s.matches(&object["metadata"]["labels"]))
+            && self.fields.as_ref().is_none_or(|s| s.matches(object))
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::cache::{Change, Cursor, Event, Object, event_line};
 use crate::call::Call;
+use crate::conversion;
 use crate::negotiate::{Encoding, MEDIA_TYPES, View};
 use crate::respond::{self, api_version};
 use crate::server::Body;
@@ -180,17 +181,21 @@ impl Lines {
 
     /// Queues one line; `shared` is the event whose own encoding is the same.
     fn push(&mut self, name: &str, object: &Object, shared: Option<&Event>) {
+        let kind = self.call.kind;
+        let shared = shared.filter(|_| !conversion::is_converted(kind));
         let line = match (self.view, shared) {
             (View::Whole, Some(event)) => event.line(),
-            (View::Whole, None) => event_line(name, &object.wire),
+            (View::Whole, None) => event_line(name, &conversion::wire(kind, object.wire.clone())),
             (View::Partial(version), _) => {
                 let seen = respond::partial(&object.value(), version);
                 event_line(name, seen.to_string().as_bytes())
             }
-            (View::Table(version), _) => match self.table(version, &object.value()) {
-                Ok(table) => event_line(name, table.to_string().as_bytes()),
-                Err(status) => event_line("ERROR", &status.to_bytes()),
-            },
+            (View::Table(version), _) => {
+                match self.table(version, &conversion::from_stored(kind, object.value())) {
+                    Ok(table) => event_line(name, table.to_string().as_bytes()),
+                    Err(status) => event_line("ERROR", &status.to_bytes()),
+                }
+            }
         };
         self.queue.push_back(line);
     }
