@@ -68,6 +68,15 @@ impl Call {
         self.request.into_inner()
     }
 
+    /// Watches and streams go on until an end of their own.
+    pub(crate) fn is_long_running(&self) -> bool {
+        self.info.verb == "watch"
+            || matches!(
+                self.info.subresource.as_str(),
+                "attach" | "exec" | "log" | "portforward" | "proxy"
+            )
+    }
+
     /// What the client accepts.
     pub(crate) fn accepted(&self) -> Result<Accepted, Status> {
         Accepted::of(&self.headers, &self.query)

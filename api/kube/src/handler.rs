@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use http::header::{CACHE_CONTROL, HeaderValue};
@@ -16,6 +16,9 @@ use crate::request_info::{Query, RequestInfo};
 use crate::server::{Body, RequestBody};
 use crate::status::Status;
 use crate::{endpoints, kinds, metrics, respond, verbs};
+
+/// What is no watch and no stream is answered within this time.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Answers one request; every failure becomes a Status.
 pub(crate) async fn handle(cx: &Arc<Context>, request: Request<RequestBody>) -> Response<Body> {
@@ -77,5 +80,10 @@ async fn answer(
         .await;
     }
     let call = Call::new(cx.clone(), user, info, query, request)?;
-    verbs::run(call).await
+    if call.is_long_running() {
+        return verbs::run(call).await;
+    }
+    tokio::time::timeout(TIMEOUT, verbs::run(call)).await.unwrap_or_else(|_| {
+        Err(Status::timeout("request did not complete within the allotted timeout"))
+    })
 }

@@ -12,38 +12,38 @@ use tower::ServiceExt;
 
 use crate::memory_store::MemoryStore;
 
-pub struct Cluster {
-    pub server: ApiServer,
-    pub store: MemoryStore,
+pub(crate) struct Cluster {
+    pub(crate) server: ApiServer,
+    pub(crate) store: MemoryStore,
 }
 
-pub struct Answer {
-    pub code: u16,
-    pub body: Value,
-    pub warnings: Vec<String>,
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) body: Value,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Answer {
-    pub fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         self.body["message"].as_str().unwrap_or_default()
     }
 
-    pub fn version(&self) -> i64 {
+    pub(crate) fn version(&self) -> i64 {
         self.body["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
     }
 
-    pub fn names(&self) -> Vec<&str> {
+    pub(crate) fn names(&self) -> Vec<&str> {
         let items = self.body["items"].as_array().unwrap();
         items.iter().map(|i| i["metadata"]["name"].as_str().unwrap()).collect()
     }
 }
 
 impl Cluster {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(None).await
     }
 
-    pub async fn start_with(kubelet: Option<Arc<dyn KubeletDialer>>) -> Self {
+    pub(crate) async fn start_with(kubelet: Option<Arc<dyn KubeletDialer>>) -> Self {
         let store = MemoryStore::new();
         let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
         let mut config = Config::new(key, IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 6443);
@@ -57,11 +57,11 @@ impl Cluster {
         cluster
     }
 
-    pub async fn send(&self, user: UserInfo, request: Request<Full<Bytes>>) -> Response<Body> {
+    pub(crate) async fn send(&self, user: UserInfo, request: Request<Full<Bytes>>) -> Response<Body> {
         self.server.in_process(user).oneshot(request).await.unwrap()
     }
 
-    pub async fn call(
+    pub(crate) async fn call(
         &self,
         user: UserInfo,
         method: &str,
@@ -84,39 +84,39 @@ impl Cluster {
         Answer { code, body, warnings }
     }
 
-    pub async fn admin(&self, method: &str, path: &str, media: &str, body: Value) -> Answer {
+    pub(crate) async fn admin(&self, method: &str, path: &str, media: &str, body: Value) -> Answer {
         let bytes = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
         self.call(UserInfo::admin(), method, path, media, bytes).await
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.admin("GET", path, "application/json", Value::Null).await
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         self.admin("POST", path, "application/json", body).await
     }
 
-    pub async fn put(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
         self.admin("PUT", path, "application/json", body).await
     }
 
-    pub async fn merge(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn merge(&self, path: &str, body: Value) -> Answer {
         self.admin("PATCH", path, "application/merge-patch+json", body).await
     }
 
-    pub async fn delete(&self, path: &str, options: Value) -> Answer {
+    pub(crate) async fn delete(&self, path: &str, options: Value) -> Answer {
         self.admin("DELETE", path, "application/json", options).await
     }
 }
 
-pub const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
-pub const PODS: &str = "/api/v1/namespaces/default/pods";
+pub(crate) const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+pub(crate) const PODS: &str = "/api/v1/namespaces/default/pods";
 
-pub fn config_map(name: &str) -> Value {
+pub(crate) fn config_map(name: &str) -> Value {
     json!({"metadata": {"name": name}, "data": {"k": "v"}})
 }
 
-pub fn pod(name: &str) -> Value {
+pub(crate) fn pod(name: &str) -> Value {
     json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "busybox"}]}})
 }

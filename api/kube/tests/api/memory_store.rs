@@ -22,10 +22,10 @@ struct State {
 
 /// Clones are the same store.
 #[derive(Clone)]
-pub struct MemoryStore(Arc<Mutex<State>>);
+pub(crate) struct MemoryStore(Arc<Mutex<State>>);
 
 impl MemoryStore {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         MemoryStore(Arc::new(Mutex::new(State { revision: 1, ..State::default() })))
     }
 }
