@@ -13,9 +13,12 @@ use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use keelson_node_agent::dns::{DnsConfig, DnsServer};
 use keelson_node_agent::network::services::Catalog;
-use keelson_node_agent::network::{NetworkConfig, PodNetwork, RoutedVeth};
+use keelson_node_agent::network::{
+    NetworkConfig, NodeServices, NodeServicesConfig, PodNetwork, RoutedVeth, dns_address,
+};
 use keelson_node_agent::proxy::{self, ProxyConfig};
 use serde_json::{Value, json};
+use support::api::FakeApi;
 use support::{Namespace, ask, ask_both, command, is_root, request, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -117,9 +120,9 @@ fn start_agent(
     catalog: Arc<Catalog>,
     token: CancellationToken,
 ) -> std::thread::JoinHandle<()> {
-    let range = "10.199.7.0/24".parse().unwrap();
-    let cluster = "10.199.0.0/17".parse().unwrap();
-    let config = NetworkConfig::new(dir.path(), vec![range], vec![cluster]);
+    let ranges = ["10.199.7.0/24", "fd00:199:7::/64"].map(|range| range.parse().unwrap());
+    let cluster = ["10.199.0.0/17", "fd00:199::/49"].map(|range| range.parse().unwrap()).to_vec();
+    let config = NetworkConfig::new(dir.path(), ranges.to_vec(), cluster.clone());
     let requests = [request("a", pods[0], Vec::new()), request("b", pods[1], Vec::new())];
     let resolv_conf = dir.path().join("resolv.conf");
     std::fs::write(&resolv_conf, "").unwrap();
@@ -138,7 +141,7 @@ fn start_agent(
             let server = DnsServer::bind(dns, Arc::clone(&catalog)).await.unwrap();
             tokio::task::spawn_local(server.run(token.clone()));
             ready.send(()).unwrap();
-            proxy::run(catalog, ProxyConfig::new("n1", vec![cluster]), token).await.unwrap();
+            proxy::run(catalog, ProxyConfig::new("n1", cluster), token).await.unwrap();
         });
     });
     is_ready.recv().unwrap();
@@ -255,6 +258,45 @@ fn cluster_addresses_lead_to_endpoints() {
 }
 
 #[test]
+fn both_families_are_served() {
+    if !is_root() {
+        return;
+    }
+    let cluster = Cluster::new();
+    cluster.service("web", json!({"clusterIP": "10.199.128.5", "sessionAffinity": "ClientIP",
+        "clusterIPs": ["10.199.128.5", "fd00:199:128::5"], "ports": [{"port": 80, "nodePort": 30080}]}));
+    let object = json!({
+        "metadata": {"namespace": "default", "name": "web-6",
+                     "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv6", "ports": [{"port": 80}],
+        "endpoints": [{"addresses": ["fd00:199:7::2"], "nodeName": "n1"},
+                      {"addresses": ["fd00:199:7::3"], "nodeName": "n1"}]
+    });
+    cluster.catalog.apply_slice(&serde_json::from_value(object).unwrap());
+    cluster.service(
+        "plain",
+        json!({"clusterIP": "10.199.128.6",
+        "clusterIPs": ["10.199.128.6", "fd00:199:128::6"], "ports": [{"port": 80}]}),
+    );
+    let object = json!({
+        "metadata": {"namespace": "default", "name": "plain-6",
+                     "labels": {"kubernetes.io/service-name": "plain"}},
+        "addressType": "IPv6", "ports": [{"port": 80}],
+        "endpoints": [{"addresses": ["fd00:199:7::2"]}, {"addresses": ["fd00:199:7::3"]}]
+    });
+    cluster.catalog.apply_slice(&serde_json::from_value(object).unwrap());
+    cluster.catalog.set_synced();
+    let (client, server) = reach(&cluster.a, "[fd00:199:128::5]:80").unwrap();
+    assert!(server.is_ipv6() && client.is_ipv6());
+    for _ in 0..10 {
+        // Both endpoints in turn, so the pod reaches itself too.
+        assert!(reach(&cluster.a, "[fd00:199:128::6]:80").unwrap().1.is_ipv6());
+    }
+    assert!(reach(&cluster.node, "[fd00:199:7::1]:30080").unwrap().1.is_ipv6());
+    assert!(refused(&cluster.a, "10.199.128.5:80"), "no endpoints of this family");
+}
+
+#[test]
 fn clients_stay_with_their_endpoint() {
     if !is_root() {
         return;
@@ -354,6 +396,55 @@ fn node_ports_and_policies() {
 }
 
 #[test]
+fn udp_flows_follow_the_endpoints() {
+    if !is_root() {
+        return;
+    }
+    let cluster = Cluster::new();
+    cluster.service(
+        "u",
+        json!({"clusterIP": "10.199.128.5",
+        "ports": [{"port": 80, "protocol": "UDP"}]}),
+    );
+    let endpoints = |ip: &str| {
+        let object = json!({
+            "metadata": {"namespace": "default", "name": "u-1",
+                         "labels": {"kubernetes.io/service-name": "u"}},
+            "addressType": "IPv4", "endpoints": [{"addresses": [ip], "nodeName": "n1"}],
+            "ports": [{"port": 80, "protocol": "UDP"}]
+        });
+        cluster.catalog.apply_slice(&serde_json::from_value(object).unwrap());
+    };
+    serve_udp(&cluster.a, A);
+    serve_udp(&cluster.b, B);
+    // One socket, so one flow. It begins before there is a rule for it, and so past the proxy.
+    let socket = cluster.node.run(|| async {
+        let socket = std::net::UdpSocket::bind("10.199.200.1:0").unwrap();
+        socket.connect("10.199.128.5:80").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        socket.send(b"x").unwrap();
+        socket
+    });
+    let answered_by = |want: &str| {
+        (0..100).any(|_| {
+            let mut buffer = [0; 64];
+            let _ = socket.send(b"x");
+            let heard = socket.recv(&mut buffer);
+            if heard.is_ok_and(|size| &buffer[..size] == want.as_bytes()) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(25));
+            false
+        })
+    };
+    endpoints(A);
+    cluster.catalog.set_synced();
+    assert!(answered_by(A), "a flow from before");
+    endpoints(B);
+    assert!(answered_by(B), "a flow whose endpoint went");
+}
+
+#[test]
 fn pods_resolve_names_through_the_dns_service() {
     if !is_root() {
         return;
@@ -404,6 +495,77 @@ fn pods_resolve_names_through_the_dns_service() {
     assert_eq!(missing.authorities.len(), 1);
     let elsewhere = cluster.a.run(|| by_udp("www.example.org.")).unwrap();
     assert_eq!(elsewhere.metadata.response_code, ResponseCode::ServFail, "no resolver configured");
+}
+
+/// Answers every datagram at port 80 with `name`, until the test process ends.
+fn serve_udp(namespace: &Namespace, name: &'static str) {
+    let socket = namespace.run(|| async { std::net::UdpSocket::bind("0.0.0.0:80").unwrap() });
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64];
+        while let Ok((_, from)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(name.as_bytes(), from);
+        }
+    });
+}
+
+const SERVICES: &str = "/api/v1/namespaces/kube-system/services";
+const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices";
+
+#[test]
+fn the_agent_publishes_dns_and_follows_the_api_server() {
+    if !is_root() {
+        return;
+    }
+    let (node, outside, a) =
+        (Namespace::new("node"), Namespace::new("outside"), Namespace::new("a"));
+    connect_outside(&node, &outside);
+    let dir = tempfile::tempdir().unwrap();
+    let range = "10.199.7.0/24".parse().unwrap();
+    let cluster: ipnet::IpNet = "10.199.0.0/17".parse().unwrap();
+    let config = NetworkConfig::new(dir.path(), vec![range], vec![cluster]);
+    let add = request("a", &a, Vec::new());
+    let api = FakeApi::new();
+    let server = api.clone();
+    node.run(move || async move {
+        let network = RoutedVeth::start(config).await.unwrap();
+        network.add(add).await.unwrap();
+        let service_range = "10.199.128.0/24".parse().unwrap();
+        let config = NodeServicesConfig {
+            proxy: ProxyConfig::new("n1", vec![cluster]),
+            dns: Some(DnsConfig::new(network.node_addresses(), vec![service_range])),
+            dns_cluster_ip: dns_address(&service_range),
+        };
+        let client = api.client();
+        let services = NodeServices::start(config, client, CancellationToken::new()).await.unwrap();
+        let in_pod = |name: &'static str, wanted: fn(&Message) -> bool| {
+            let a = Namespace { path: a.path.clone() };
+            tokio::task::spawn_blocking(move || {
+                let a = std::mem::ManuallyDrop::new(a);
+                a.run(move || {
+                    eventually(move || by_udp(name), move |r| r.as_ref().is_ok_and(wanted))
+                })
+            })
+        };
+        let first = in_pod("kube-dns.kube-system.svc.cluster.local.", |r| !r.answers.is_empty());
+        assert_eq!(first.await.unwrap().unwrap().answers[0].data.to_string(), "10.199.128.10");
+        let slice = server.get(SLICES, "kube-dns-n1").unwrap();
+        assert_eq!(slice["endpoints"][0]["addresses"][0], "10.199.7.1");
+
+        server.put("/api/v1/namespaces/default/services", json!({
+            "metadata": {"namespace": "default", "name": "late"}, "spec": {"clusterIP": "10.199.128.77"}
+        }));
+        let late = in_pod("late.default.svc.cluster.local.", |r| !r.answers.is_empty());
+        assert_eq!(late.await.unwrap().unwrap().answers[0].data.to_string(), "10.199.128.77");
+        server.delete("/api/v1/namespaces/default/services", "late");
+        let gone = in_pod("late.default.svc.cluster.local.", |r| r.answers.is_empty());
+        assert_eq!(gone.await.unwrap().unwrap().metadata.response_code, ResponseCode::NXDomain);
+
+        server.delete(SLICES, "kube-dns-n1");
+        server.delete(SERVICES, "kube-dns");
+        eventually(|| async { server.get(SLICES, "kube-dns-n1") }, Option::is_some).await.unwrap();
+        eventually(|| async { server.get(SERVICES, "kube-dns") }, Option::is_some).await.unwrap();
+        services.stop().await;
+    });
 }
 
 fn question(name: &str) -> Vec<u8> {

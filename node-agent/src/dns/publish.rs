@@ -57,7 +57,10 @@ pub async fn publish(
                     while !changes.next().await.contains(&key) {}
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "cannot publish the cluster DNS yet");
+                    // The API server may only just be starting; later it is worth a look.
+                    if wait == RETRY[1] {
+                        tracing::warn!(%error, "cannot publish the cluster DNS");
+                    }
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(RETRY[1]);
                 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::base::{
@@ -11,6 +11,8 @@ use super::base::{
 };
 use super::choice::{Choice, Target, choose};
 use super::config::{Family, ProxyConfig};
+use super::conntrack::Flows;
+use crate::network::Protocol;
 use crate::network::services::{Service, ServiceKey, ServiceKind, ServicePort, Slice};
 
 /// Name of a map or set, and the key of an element of it.
@@ -25,6 +27,8 @@ pub(super) struct Fragment {
     pub(super) sets: BTreeMap<String, String>,
     /// Elements, with their values; none in a set.
     pub(super) elements: BTreeMap<ElementKey, Option<String>>,
+    /// UDP ports: flows that fit them no longer have to be forgotten.
+    pub(super) flows: Vec<Flows>,
 }
 
 /// What a Service needs; nothing for one that is headless, an alias, or somebody else's to serve.
@@ -55,6 +59,9 @@ pub(super) fn fragment(
         let port = PortRules { config, family, service, port, choice: &choice, base: &base };
         port.add_inside(&mut fragment, &cluster_ips);
         port.add_outside(&mut fragment, &external_ips);
+        if port.port.protocol == Protocol::Udp {
+            fragment.flows.push(port.flows(cluster_ips.iter().chain(&external_ips)));
+        }
         for ip in &choice.near {
             fragment.elements.insert((HAIRPIN, format!("{ip} . {ip}")), None);
         }
@@ -141,6 +148,14 @@ impl PortRules<'_> {
             None => (unserved, "drop".to_owned()),
         };
         fragment.elements.insert((map, key), Some(verdict));
+    }
+
+    fn flows<'b>(&self, ips: impl Iterator<Item = &'b IpAddr>) -> Flows {
+        Flows {
+            destinations: ips.map(|ip| SocketAddr::new(*ip, self.port.port)).collect(),
+            node_port: self.port.node_port,
+            targets: self.choice.cluster.iter().chain(&self.choice.local).map(socket).collect(),
+        }
     }
 
     fn address_key(&self, ip: IpAddr) -> String {
@@ -242,8 +257,8 @@ impl PortRules<'_> {
     }
 }
 
-fn socket(target: &Target) -> std::net::SocketAddr {
-    std::net::SocketAddr::new(target.ip, target.port)
+fn socket(target: &Target) -> SocketAddr {
+    SocketAddr::new(target.ip, target.port)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 mod base;
 mod choice;
 mod config;
+mod conntrack;
 mod fragment;
 mod ruleset;
 mod sync;

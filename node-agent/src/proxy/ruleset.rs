@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::base;
 use super::config::{Family, ProxyConfig};
+use super::conntrack::Flows;
 use super::fragment::{ElementKey, Fragment};
 use crate::network::services::ServiceKey;
 
@@ -24,6 +25,8 @@ pub(super) struct Ruleset {
 pub(super) struct Batch {
     pub(super) change: String,
     pub(super) clean_up: String,
+    /// UDP ports whose flows may lead elsewhere now.
+    pub(super) flows: Vec<Flows>,
 }
 
 impl Ruleset {
@@ -41,6 +44,7 @@ impl Ruleset {
         let mut touched: BTreeMap<ElementKey, Option<Option<String>>> = BTreeMap::new();
         let mut chains = Difference::default();
         let mut sets = Difference::default();
+        let mut flows = Vec::new();
         for (key, new) in changes {
             let old = self.fragments.remove(&key).unwrap_or_default();
             if old != new {
@@ -48,6 +52,7 @@ impl Ruleset {
                     touched.entry(element.clone()).or_insert_with(|| self.value(element));
                 }
                 self.claim(&key, &old, &new);
+                flows.extend(changed_flows(&old, &new));
                 chains.add(old.chains, &new.chains);
                 sets.add(old.sets, &new.sets);
             }
@@ -55,7 +60,7 @@ impl Ruleset {
                 self.fragments.insert(key, new);
             }
         }
-        self.batch(config, &touched, &chains, &sets)
+        Batch { flows, ..self.batch(config, &touched, &chains, &sets) }
     }
 
     /// The batch that makes the table anew with everything in it.
@@ -111,7 +116,7 @@ impl Ruleset {
         for name in &sets.removed {
             let _ = writeln!(clean_up, "delete set {place} {name}");
         }
-        Batch { change, clean_up }
+        Batch { change, clean_up, flows: Vec::new() }
     }
 
     /// The value of an element as it ought to be in force; the outer `None` when nobody wants it.
@@ -132,6 +137,20 @@ impl Ruleset {
             self.wanted.entry(element.clone()).or_default().insert(key.clone(), value.clone());
         }
     }
+}
+
+/// The UDP ports that changed; ports that went have no endpoint any more.
+fn changed_flows(old: &Fragment, new: &Fragment) -> Vec<Flows> {
+    let kept = |gone: &Flows| {
+        new.flows.iter().any(|flows| {
+            flows.node_port == gone.node_port && flows.destinations == gone.destinations
+        })
+    };
+    let gone = old.flows.iter().filter(|flows| !kept(flows));
+    let gone = gone.map(|flows| Flows { targets: BTreeSet::new(), ..flows.clone() });
+    let changed = new.flows.iter().filter(|flows| !old.flows.contains(flows)).cloned();
+    // In this order: a destination that stays under another port wins.
+    gone.chain(changed).collect()
 }
 
 /// Named things of fragments: which came, changed and went.
@@ -200,6 +219,7 @@ mod tests {
         Fragment {
             chains: BTreeMap::from([("svc-web".into(), vec![format!("dnat to {target}")])]),
             sets: BTreeMap::new(),
+            flows: Vec::new(),
             elements: BTreeMap::from([
                 ((SERVICE_IPS, "10.96.0.5 . tcp . 80".into()), Some("goto svc-web".into())),
                 ((HAIRPIN, "10.1.0.2 . 10.1.0.2".into()), None),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{Family, ProxyConfig};
+use super::conntrack::{Conntrack, Flows};
 use super::fragment::{Fragment, fragment};
 use super::ruleset::{Batch, Ruleset};
 use crate::network::services::{Catalog, ServiceKey};
@@ -64,6 +65,8 @@ struct Proxy {
     /// Whether the kernel has what `rulesets` say. Not so at first: what an earlier process left
     /// stays in force until the first complete sync replaces it in one transaction.
     in_force: bool,
+    /// UDP ports of a batch that was refused.
+    flows: Vec<Flows>,
     /// Whether any sync succeeded.
     started: bool,
 }
@@ -72,7 +75,15 @@ impl Proxy {
     fn new(catalog: Arc<Catalog>, config: ProxyConfig) -> Self {
         let rulesets =
             config.families.iter().map(|family| (*family, Ruleset::new(*family))).collect();
-        Self { catalog, config, nft: Nft, rulesets, in_force: false, started: false }
+        Self {
+            catalog,
+            config,
+            nft: Nft,
+            rulesets,
+            in_force: false,
+            flows: Vec::new(),
+            started: false,
+        }
     }
 
     async fn sync(&mut self, mut keys: BTreeSet<ServiceKey>) -> Result<(), NftError> {
@@ -85,20 +96,26 @@ impl Proxy {
         let started = std::time::Instant::now();
         let mut change = String::new();
         let mut clean_up = String::new();
+        let mut flows = std::mem::take(&mut self.flows);
         for index in 0..self.rulesets.len() {
             let family = self.rulesets[index].0;
             let fragments = self.fragments(family, &keys);
             let ruleset = &mut self.rulesets[index].1;
             let batch = ruleset.update(&self.config, fragments);
+            let Batch { change: more, clean_up: later, flows: ports } = batch;
+            flows.extend(ports);
             if self.in_force {
-                let Batch { change: more, clean_up: later } = batch;
                 change.push_str(&more);
                 clean_up.push_str(&later);
             } else {
                 change.push_str(&ruleset.rebuild(&self.config));
             }
         }
-        self.apply(&change, &clean_up).await?;
+        if let Err(error) = self.apply(&change, &clean_up).await {
+            self.flows = flows;
+            return Err(error);
+        }
+        forget(flows).await;
         tracing::debug!(services = keys.len(), took = ?started.elapsed(), "service rules in force");
         Ok(())
     }
@@ -124,5 +141,24 @@ impl Proxy {
             None => Fragment::default(),
         };
         keys.iter().map(|key| (key.clone(), of(key))).collect()
+    }
+}
+
+/// Forgets flows after the rules are in force, so that none is made anew by the old ones. A kernel
+/// without a table of flows has nothing to forget.
+async fn forget(flows: Vec<Flows>) {
+    if flows.is_empty() {
+        return;
+    }
+    let done = match Conntrack::open() {
+        Ok(conntrack) => {
+            let work = tokio::task::spawn_blocking(move || conntrack.forget(&flows)).await;
+            work.unwrap_or_else(|panic| Err(std::io::Error::other(panic)))
+        }
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(count) => tracing::debug!(count, "forgot stale UDP flows"),
+        Err(error) => tracing::warn!(%error, "cannot forget stale UDP flows"),
     }
 }

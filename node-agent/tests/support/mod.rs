@@ -3,6 +3,8 @@
 // Every test binary uses its own part of this.
 #![allow(dead_code)]
 
+pub(crate) mod api;
+
 use std::fs::{self, File};
 use std::future::Future;
 use std::path::{Path, PathBuf};
