@@ -1,4 +1,5 @@
 //! The controllers, one a file: each a pure plan inside a thin reconcile, all on shared informers.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod api_error;
 mod claim;

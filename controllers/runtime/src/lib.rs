@@ -1,6 +1,7 @@
 //! What controllers and scheduler share: reflectors, informers, work queues, event recording.
 //!
 //! Everything here speaks to the API through `kube::Client` and knows no controller by name.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod backoff;
 mod batch;

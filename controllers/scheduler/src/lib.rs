@@ -2,6 +2,7 @@
 //! beside the next decisions.
 //!
 //! `scheduler` is the one task that owns cache and queue; everything else here is pure.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod cache;
 mod config;

@@ -24,6 +24,8 @@ const EVENTS_MAX: usize = 1024;
 /// Decisions made before changes are looked at again.
 const DECISIONS_IN_A_ROW_MAX: usize = 64;
 
+/// Sizes differ, but only a bounded number waits.
+#[allow(clippy::large_enum_variant)]
 enum Event {
     Pods(Delta<Pod>),
     Nodes(Delta<Node>),
