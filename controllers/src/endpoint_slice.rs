@@ -1,6 +1,6 @@
 //! EndpointSlice: the addresses of the pods behind each service that selects pods.
 
-mod endpoints;
+pub(crate) mod endpoints;
 mod plan;
 
 use std::sync::Arc;
@@ -54,8 +54,6 @@ async fn run(env: Env) {
 }
 
 fn listen(informers: &Informers, queue: &Arc<Queue<ObjectKey>>) {
-    use keelson_controller_runtime::Change::{Added, Deleted, Updated};
-
     let own = queue.clone();
     informers.services.on_change(move |change| own.add(change.object().key()));
     let own = queue.clone();
@@ -68,6 +66,13 @@ fn listen(informers: &Informers, queue: &Arc<Queue<ObjectKey>>) {
             own.add(ObjectKey::new(slice.key().namespace, service));
         }
     });
+    enqueue_services_of_pods(informers, queue);
+}
+
+/// Wakes the services that select a pod, whenever something happens to one.
+pub(crate) fn enqueue_services_of_pods(informers: &Informers, queue: &Arc<Queue<ObjectKey>>) {
+    use keelson_controller_runtime::Change::{Added, Deleted, Updated};
+
     let (own, services) = (queue.clone(), informers.services.clone());
     informers.pods.on_change(move |change| {
         match change {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use keelson_controller_runtime::{Informer, MetaObject, Recorder, Source, Watched, controller_of};
 use kube::Client;
@@ -50,6 +50,7 @@ pub(crate) struct Informers {
     pub(crate) replica_sets: Informer<ReplicaSet>,
     pub(crate) deployments: Informer<Deployment>,
     pub(crate) services: Informer<Service>,
+    pub(crate) endpoints: Informer<Endpoints>,
     pub(crate) endpoint_slices: Informer<EndpointSlice>,
     pub(crate) nodes: Informer<Node>,
     pub(crate) namespaces: Informer<Namespace>,
@@ -78,6 +79,7 @@ impl Informers {
                 .with_index(ORPHANS, orphan_namespace),
             deployments: Informer::default(),
             services: Informer::default(),
+            endpoints: Informer::default(),
             endpoint_slices: Informer::default().with_index(BY_SERVICE, |slice: &EndpointSlice| {
                 let labels = slice.metadata.labels.as_ref()?;
                 labels.get("kubernetes.io/service-name").map(String::as_str)
@@ -97,6 +99,7 @@ impl Informers {
         follow.all(&informers.replica_sets);
         follow.all(&informers.deployments);
         follow.all(&informers.services);
+        follow.all(&informers.endpoints);
         follow.all(&informers.endpoint_slices);
         follow.all(&informers.nodes);
         follow.all(&informers.namespaces);

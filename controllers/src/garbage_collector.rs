@@ -264,11 +264,9 @@ impl Collector {
         let requests = self.requests(identity)?;
         let request = requests.patch_metadata(&identity.name, &PatchParams::default(), &patch);
         let request = request.map_err(kube::Error::BuildRequest)?;
-        let result = self.client.request::<MetaObject>(request).await;
-        if let Some(written) = gone_is_fine(result)? {
-            let items = self.graph.lock().observe(identity, &written.metadata);
-            self.enqueue(items);
-        }
+        // The answer stays out of the graph: it may be the last state of an object that this very
+        // write let go, and that the watch has taken out already.
+        gone_is_fine(self.client.request::<MetaObject>(request).await)?;
         Ok(())
     }
 

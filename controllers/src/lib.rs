@@ -7,6 +7,7 @@ mod config;
 mod deployment;
 mod discovered;
 mod endpoint_slice;
+mod endpoints;
 mod env;
 mod garbage_collector;
 mod int_or_percent;
@@ -49,6 +50,7 @@ struct Controller {
 const CONTROLLERS: &[Controller] = &[
     deployment::ENTRY,
     endpoint_slice::ENTRY,
+    endpoints::ENTRY,
     garbage_collector::ENTRY,
     namespace::ENTRY,
     node_ipam::ENTRY,

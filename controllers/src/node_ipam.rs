@@ -54,7 +54,7 @@ async fn reconcile(env: Env, recorder: Recorder, name: String) -> Result<Next, k
         .map(|cluster| first_free(cluster, env.config.node_mask(cluster), &taken));
     let Some(free) = free.collect::<Option<Vec<IpNet>>>() else {
         let message = format!("Node {name} status is now: CIDRNotAvailable");
-        let subject = Subject { uid: name, ..Subject::of(&*node) };
+        let subject = Subject::of(&*node);
         recorder.record(&subject, EventType::Normal, "CIDRNotAvailable", message);
         return Ok(Next::Wait);
     };

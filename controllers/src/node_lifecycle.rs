@@ -133,8 +133,7 @@ async fn reconcile(context: Arc<Context>, name: String) -> Result<Next, kube::Er
 
 impl Context {
     fn report(&self, node: &Node, reason: &str, message: String) {
-        // Nodes are named by uid = name in events, as `kubectl describe node` asks for them.
-        let subject = Subject { uid: node.key().name, ..Subject::of(node) };
+        let subject = Subject::of(node);
         self.recorder.record(&subject, EventType::Normal, reason, message);
     }
 

@@ -18,10 +18,10 @@ pub(super) const MANAGER: &str = "endpointslice-controller.k8s.io";
 
 /// Endpoints with the same address family and ports.
 #[derive(Debug, PartialEq)]
-pub(super) struct Group {
-    pub(super) address_type: &'static str,
-    pub(super) ports: Vec<EndpointPort>,
-    pub(super) endpoints: Vec<Endpoint>,
+pub(crate) struct Group {
+    pub(crate) address_type: &'static str,
+    pub(crate) ports: Vec<EndpointPort>,
+    pub(crate) endpoints: Vec<Endpoint>,
 }
 
 /// True if the slice is kept by this controller.
@@ -31,7 +31,7 @@ pub(super) fn is_ours(slice: &EndpointSlice) -> bool {
 }
 
 /// The labels that a service's pods have, if it selects any.
-pub(super) fn selector(service: &Service) -> Option<&BTreeMap<String, String>> {
+pub(crate) fn selector(service: &Service) -> Option<&BTreeMap<String, String>> {
     let spec = service.spec.as_ref()?;
     if spec.type_.as_deref() == Some("ExternalName") {
         return None;
@@ -40,19 +40,19 @@ pub(super) fn selector(service: &Service) -> Option<&BTreeMap<String, String>> {
 }
 
 /// True if the pod has the labels.
-pub(super) fn selects(selector: &BTreeMap<String, String>, pod: &Pod) -> bool {
+pub(crate) fn selects(selector: &BTreeMap<String, String>, pod: &Pod) -> bool {
     let labels = pod.metadata.labels.as_ref();
     selector.iter().all(|(key, value)| labels.is_some_and(|labels| labels.get(key) == Some(value)))
 }
 
 /// True if the service has no address of its own.
-pub(super) fn is_headless(service: &Service) -> bool {
+pub(crate) fn is_headless(service: &Service) -> bool {
     let spec = service.spec.as_ref();
     spec.and_then(|spec| spec.cluster_ip.as_deref()) == Some("None")
 }
 
 /// All endpoints of a service: a group for each set of ports that its pods resolve to.
-pub(super) fn desired<'a>(
+pub(crate) fn desired<'a>(
     service: &Service,
     pods: impl Iterator<Item = &'a Pod>,
     zone: &dyn Fn(&str) -> Option<String>,
