@@ -1,5 +1,7 @@
 //! The pod network on the real kernel: two pods, the node, addresses after a restart, host ports.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::net::{IpAddr, SocketAddr};
@@ -65,7 +67,8 @@ fn a_restart_adopts_and_tear_down_leaves_nothing() {
     }
     let (node, a, b) = (Namespace::new("node"), Namespace::new("a"), Namespace::new("b"));
     let dir = Arc::new(tempfile::tempdir().unwrap());
-    let (first, second) = (config(dir.path()), config(dir.path()));
+    let (first, mut second) = (config(dir.path()), config(dir.path()));
+    second.pod_ranges.clear();
     let (ask_a, ask_b) = (request("a", &a, Vec::new()), request("b", &b, Vec::new()));
     let again = ask_a.clone();
     let before = node.run(move || async move {
@@ -77,6 +80,7 @@ fn a_restart_adopts_and_tear_down_leaves_nothing() {
         let network = RoutedVeth::start(second).await.unwrap();
         assert_eq!(network.status("a").await.unwrap().ips, before);
         assert_eq!(network.add(again).await.unwrap().ips, before, "the same addresses again");
+        assert_eq!(network.node_addresses()[0].to_string(), "10.199.7.1", "the same range again");
         network.retain(&["a".into()]).await.unwrap();
         assert_eq!(network.status("b").await, None);
         assert_eq!(pod_links(), 1);

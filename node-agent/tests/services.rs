@@ -1,5 +1,7 @@
 //! Services and cluster DNS on the real kernel: a node, two pods and a client outside.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::collections::BTreeSet;

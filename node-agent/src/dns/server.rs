@@ -216,7 +216,7 @@ impl Resolver {
             let answer = self.zone.lookup(&query.name, kind);
             let mut content = match answer {
                 Answer::Alias(record, target) => {
-                    aliases.push(record);
+                    aliases.push(*record);
                     let goes_on = kind != RecordType::CNAME
                         && aliases.len() < ALIASES_MAX
                         && seen.insert(target.to_lowercase());

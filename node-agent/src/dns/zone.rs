@@ -33,7 +33,7 @@ pub(super) enum Answer {
     /// Records of the type, and addresses of the names in them.
     Records(Vec<Record>, Vec<Record>),
     /// Another name: the record, and where to go on.
-    Alias(Record, Name),
+    Alias(Box<Record>, Name),
     /// The name exists, the type does not.
     NoData,
     /// There is no such name.
@@ -188,7 +188,7 @@ impl Ask<'_> {
         let Ok(mut target) = Name::from_utf8(target) else { return Answer::NoName };
         target.set_fqdn(true);
         let record = self.record(RData::CNAME(CNAME(target.clone())));
-        Answer::Alias(record, target)
+        Answer::Alias(Box::new(record), target)
     }
 
     /// `HOST.SERVICE`, or `_PROTOCOL.SERVICE`, which exists as soon as a port below it does.

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 pub struct NetworkConfig {
     /// Directory of everything the network keeps on disk; made when missing, removed by tear-down.
     pub state_dir: PathBuf,
-    /// The node's pod ranges, at most one a family, primary first. May be empty at first, see
-    /// [`super::RoutedVeth::set_pod_ranges`].
+    /// The node's pod ranges, at most one a family, primary first. Empty means those of the last
+    /// time, until [`super::RoutedVeth::set_pod_ranges`].
     pub pod_ranges: Vec<IpNet>,
     /// The cluster's pod ranges (`--cluster-cidr`): traffic to them keeps the pod's address, all other
     /// traffic leaves with the node's.

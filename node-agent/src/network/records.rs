@@ -35,10 +35,13 @@ pub(super) struct PodRecord {
 
 /// What is ours on the host beside pods: all that tear-down needs to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct HostRecord {
     pub(super) version: u32,
     pub(super) tables: Vec<String>,
     pub(super) link_prefix: String,
+    /// The node's own pod ranges, in force until others are set.
+    pub(super) pod_ranges: Vec<IpNet>,
     pub(super) node_addresses: Vec<IpAddr>,
     pub(super) routes: Vec<IpNet>,
 }

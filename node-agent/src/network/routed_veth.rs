@@ -71,7 +71,12 @@ impl RoutedVeth {
             state.ipam.adopt(&record.sandbox_id, &record.ips);
             state.pods.insert(record.sandbox_id.clone(), record);
         }
-        let ranges = config.pod_ranges.clone();
+        // A node that does not know its ranges yet goes on with those that it had.
+        let ranges = if config.pod_ranges.is_empty() {
+            records.load_host()?.unwrap_or_default().pod_ranges
+        } else {
+            config.pod_ranges.clone()
+        };
         let shared = Shared {
             config,
             host,
@@ -98,6 +103,7 @@ impl RoutedVeth {
             version: HostRecord::VERSION,
             tables: vec![shared.config.table.clone()],
             link_prefix: shared.config.link_prefix.clone(),
+            pod_ranges: ranges.to_vec(),
             node_addresses: ranges.iter().map(node_address).collect(),
             routes: ranges.to_vec(),
         };
