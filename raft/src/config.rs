@@ -41,6 +41,12 @@ pub struct NodeConfig {
     pub disk: Arc<dyn Disk>,
     /// Threads for consensus and peers.
     pub threads: usize,
+    /// The state is made durable, and the log before it may go, after this many entries.
+    pub snapshot_entries: usize,
+    /// Or after this many bytes of them.
+    pub snapshot_bytes: usize,
+    /// Released entries that are kept for members who are a little behind.
+    pub entries_kept: u64,
 }
 
 impl NodeConfig {
@@ -58,6 +64,10 @@ impl NodeConfig {
             transport: None,
             disk: Arc::new(RealDisk),
             threads: 2,
+            // Replaying them takes a fraction of a second.
+            snapshot_entries: 100_000,
+            snapshot_bytes: 64 * 1024 * 1024,
+            entries_kept: 5000,
         }
     }
 
@@ -79,9 +89,13 @@ impl NodeConfig {
             // A follower is sent entries as long as there are any.
             replication_lag_threshold: u64::MAX / 2,
             snapshot_policy: openraft::SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: 5000,
-            purge_batch_size: 256,
+            max_in_snapshot_log_to_keep: self.entries_kept,
+            purge_batch_size: (self.entries_kept / 16).max(1),
+            heartbeat_min_interval: Some(millis(self.heartbeat) / 2),
             enable_pre_vote: Some(true),
+            // Entries go to followers beside the leader's own sync: they may hold, and may have
+            // committed, what a leader that lost its power has not. It must stand for election.
+            enable_leader_restore: Some(false),
             backoff: "20ms 50ms 100ms ...500ms".to_owned(),
             ..openraft::Config::default()
         };

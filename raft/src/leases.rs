@@ -42,15 +42,15 @@ impl Leases {
         let Some(expiry) = expiry.as_mut() else {
             return pb::KeepAliveReply { fate: Fate::NotLeader as i32, ttl_seconds: 0 };
         };
+        if self.view.lease(id).is_none() {
+            return answer(None);
+        }
         let now = Moment::now().since_start();
-        let renewed = expiry.renew(id, now).or_else(|| {
+        if expiry.remaining(id, now).is_none() {
             // Granted a moment ago.
-            expiry.remaining(id, now).is_none().then(|| {
-                expiry.reconcile(&self.view.leases(), now);
-                expiry.renew(id, now)
-            })?
-        });
-        answer(renewed)
+            expiry.reconcile(&self.view.leases(), now);
+        }
+        answer(expiry.renew(id, now))
     }
 
     /// What is left of a lease, in whole seconds, if this member leads.
@@ -59,9 +59,9 @@ impl Leases {
         let Some(expiry) = expiry.as_ref() else {
             return pb::KeepAliveReply { fate: Fate::NotLeader as i32, ttl_seconds: 0 };
         };
-        let left = expiry.remaining(id, Moment::now().since_start());
-        let left = left.or_else(|| {
-            self.view.lease(id).map(|lease| Duration::from_secs(lease.ttl_seconds.unsigned_abs()))
+        let left = self.view.lease(id).map(|lease| {
+            let left = expiry.remaining(id, Moment::now().since_start());
+            left.unwrap_or(Duration::from_secs(lease.ttl_seconds.unsigned_abs()))
         });
         answer(left.map(|left| i64::try_from(left.as_secs()).unwrap_or(i64::MAX)))
     }

@@ -20,10 +20,12 @@ use crate::types::{
     self, Applied, Entry, LogId, SnapshotMeta, StoredMembership, Types, log_id, outer_index,
 };
 
-/// A snapshot is due after this many bytes of entries were applied since the last.
-const SNAPSHOT_BYTES: usize = 64 * 1024 * 1024;
-/// Or after this many entries: replaying them takes a fraction of a second.
-const SNAPSHOT_ENTRIES: usize = 100_000;
+/// When a snapshot is due: entries and bytes of them since the last.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SnapshotAfter {
+    pub(crate) entries: usize,
+    pub(crate) bytes: usize,
+}
 
 /// The content of a snapshot.
 pub(crate) enum SnapshotData {
@@ -43,12 +45,17 @@ pub(crate) struct Machine {
     /// The snapshot that the log may be released up to.
     built: Arc<Mutex<Option<SnapshotMeta>>>,
     since_snapshot: Arc<Mutex<(usize, usize)>>,
+    after: SnapshotAfter,
     /// Told when a snapshot is due.
     due: Arc<Notify>,
 }
 
 impl Machine {
-    pub(crate) fn new(machine: StateMachine, proposals: Proposals) -> Self {
+    pub(crate) fn new(
+        machine: StateMachine,
+        proposals: Proposals,
+        after: SnapshotAfter,
+    ) -> Self {
         let (applied, _) = watch::channel(machine.applied().index);
         let flusher = machine.flusher();
         Self {
@@ -58,6 +65,7 @@ impl Machine {
             applied,
             built: Arc::default(),
             since_snapshot: Arc::default(),
+            after,
             due: Arc::default(),
         }
     }
@@ -101,7 +109,7 @@ impl Machine {
         let mut since = self.since_snapshot.lock();
         since.0 += entries;
         since.1 += bytes;
-        if since.0 >= SNAPSHOT_ENTRIES || since.1 >= SNAPSHOT_BYTES {
+        if since.0 >= self.after.entries || since.1 >= self.after.bytes {
             *since = (0, 0);
             self.due.notify_one();
         }

@@ -144,7 +144,13 @@ impl ProposerTask {
                     }
                     waiting.extend(taken.drain(..));
                 }
-                _ = self.leadership.changed(), if leaderless_since.is_some() => {}
+                changed = self.leadership.changed() => {
+                    if changed.is_err() {
+                        // Consensus has stopped: nobody will lead again.
+                        self.give_up(waiting.drain(..));
+                        return;
+                    }
+                }
                 () = Runtime::sleep(self.patience), if leaderless_since.is_some() => {}
             }
             let leader = self.leadership.borrow_and_update().leader;
@@ -171,7 +177,7 @@ impl ProposerTask {
         async move {
             let fates = match leadership.leader {
                 _ if leadership.is_own => write(&raft, &batch.payloads).await,
-                Some(leader) if batch.foreign.is_empty() => {
+                Some(leader) if batch.foreign.is_empty() && leader != peers.directory.own() => {
                     forward(&peers, leader, &batch.payloads).await
                 }
                 // What another member sent here is not sent on: it knows better by now.

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use openraft::{Raft, ReadPolicy};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -12,7 +11,7 @@ use crate::error::ReadError;
 use crate::leadership::Leadership;
 use crate::machine::Machine;
 use crate::peers::Peers;
-use crate::runtime::{Moment, Runtime};
+use crate::runtime::{JoinHandle, Moment, Runtime};
 use crate::types::{Types, outer_index};
 
 /// Readers who wait to be taken up; more wait for room.
@@ -38,12 +37,12 @@ pub(crate) struct ReadsTask {
 impl ReadsTask {
     /// Runs until the queue is closed.
     pub(crate) async fn run(self, mut queue: mpsc::Receiver<Reader>) {
-        let mut rounds: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+        let mut rounds: FuturesUnordered<JoinHandle<()>> = FuturesUnordered::new();
         let mut readers = Vec::new();
         loop {
             tokio::select! {
                 biased;
-                Some(()) = rounds.next(), if !rounds.is_empty() => {}
+                Some(_) = rounds.next(), if !rounds.is_empty() => {}
                 count = queue.recv_many(&mut readers, QUEUE_READERS),
                     if rounds.len() < ROUNDS_IN_FLIGHT =>
                 {
@@ -56,7 +55,7 @@ impl ReadsTask {
         }
     }
 
-    fn round(&self, readers: Vec<Reader>) -> BoxFuture<'static, ()> {
+    fn round(&self, readers: Vec<Reader>) -> JoinHandle<()> {
         let round = Round {
             raft: self.raft.clone(),
             peers: self.peers.clone(),
@@ -64,13 +63,14 @@ impl ReadsTask {
             applied: self.applied.clone(),
         };
         let patience = self.patience;
-        async move {
+        // A task of its own: who of several waiters on one channel is woken first is random within
+        // a task, and a simulation must not depend on it.
+        Runtime::spawn(async move {
             let result = round.run(patience).await;
             for reader in readers {
                 let _ = reader.send(result);
             }
-        }
-        .boxed()
+        })
     }
 }
 
@@ -88,11 +88,11 @@ impl Round {
             let leadership = *self.leadership.borrow_and_update();
             let asked = match leadership.leader {
                 _ if leadership.is_own => confirmed_index(&self.raft).await.ok(),
-                Some(leader) => {
+                Some(leader) if leader != self.peers.directory.own() => {
                     let reply = self.peers.read_index(leader).await;
                     reply.ok().filter(|reply| reply.leader).map(|reply| reply.index)
                 }
-                None => None,
+                Some(_) | None => None,
             };
             if let Some(index) = asked {
                 break index;

@@ -17,7 +17,7 @@ use crate::error::StartError;
 use crate::leadership::{self, Leadership};
 use crate::leases::{LeaseKeeper, Leases};
 use crate::log::{LogOptions, LogStore};
-use crate::machine::Machine;
+use crate::machine::{Machine, SnapshotAfter};
 use crate::node::{Inner, Node};
 use crate::peer::{Directory, PeerNetwork, PeerServer, Service, TcpTransport, Transport};
 use crate::peers::Peers;
@@ -62,7 +62,9 @@ async fn assemble(
 
     let (view, hub) = (machine.view(), machine.hub());
     let proposals = Proposals::new();
-    let machine = Machine::new(machine, proposals.clone());
+    let after =
+        SnapshotAfter { entries: config.snapshot_entries, bytes: config.snapshot_bytes };
+    let machine = Machine::new(machine, proposals.clone(), after);
     let (applied, snapshot_due) = (machine.applied(), machine.snapshot_due());
     let directory = Directory::new(transport.clone(), config.cluster_id, config.node_id);
     let network = PeerNetwork { directory: directory.clone() };

@@ -49,8 +49,22 @@ impl Cluster {
         config.members = self.members.clone();
         config.heartbeat = Duration::from_millis(30);
         config.election = Duration::from_millis(300);
+        config.snapshot_entries = 300;
+        config.entries_kept = 100;
         config.peer_listener = Some(listener);
         self.nodes.insert(id, Node::start(config, machine).await.unwrap());
+    }
+
+    async fn restart(&mut self, id: u64) {
+        let url = &self.members[&id].peer_urls[0];
+        let address = url.trim_start_matches("http://").to_owned();
+        let listener = loop {
+            match TcpListener::bind(&address) {
+                Ok(listener) => break listener,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        };
+        self.start_member(id, listener).await;
     }
 
     /// The leader that all running members agree on.
@@ -135,15 +149,7 @@ async fn a_write_on_one_is_read_on_all_and_survives_the_leader() {
     }
 
     // It comes back with an empty engine: its own WAL and the others fill it.
-    let url = &cluster.members[&first_leader].peer_urls[0];
-    let address = url.trim_start_matches("http://").to_owned();
-    let listener = loop {
-        match TcpListener::bind(&address) {
-            Ok(listener) => break listener,
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    };
-    cluster.start_member(first_leader, listener).await;
+    cluster.restart(first_leader).await;
     let returned = &cluster.nodes[&first_leader];
     returned.read_index().await.unwrap();
     for key in &acknowledged {
@@ -162,6 +168,34 @@ async fn a_write_on_one_is_read_on_all_and_survives_the_leader() {
     for node in cluster.nodes.values() {
         node.propose(put("last", "one")).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_lost_everything_is_sent_a_snapshot() {
+    let mut cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let lost = *cluster.nodes.keys().find(|id| **id != leader).unwrap();
+    drop(cluster.nodes.remove(&lost));
+    let writer = &cluster.nodes[&leader];
+    let puts: Vec<_> = (0..2000)
+        .map(|number| {
+            let node = writer.clone();
+            tokio::spawn(async move { node.propose(put(&format!("k{number}"), "v")).await })
+        })
+        .collect();
+    for put in puts {
+        put.await.unwrap().unwrap();
+    }
+    std::fs::remove_dir_all(cluster.data_dir(lost)).unwrap();
+    cluster.restart(lost).await;
+    let returned = &cluster.nodes[&lost];
+    returned.read_index().await.unwrap();
+    for number in 0..2000 {
+        assert_eq!(get(returned, &format!("k{number}")).as_deref(), Some("v"));
+    }
+    let hash = |node: &Node| node.view().hash_kv(node.view().revision()).unwrap().hash;
+    assert_eq!(hash(returned), hash(&cluster.nodes[&leader]));
+    returned.propose(put("own", "write")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -184,5 +218,6 @@ async fn leases_live_by_renewals_on_any_member_and_end_without_them() {
     assert!(follower.renew_lease(11).await.is_err());
     let revoke = LeaseRevoke { ids: vec![12], expired: false };
     follower.propose(Command { op: Some(Op::LeaseRevoke(revoke)) }).await.unwrap();
+    cluster.nodes[&leader].read_index().await.unwrap();
     assert!(follower.renew_lease(12).await.is_err());
 }

@@ -270,12 +270,15 @@ impl RaftLogStorage<Types> for LogStore {
             state.truncations += 1;
         }
         let keep = last_log_id.map(outer_id);
+        let (sender, receiver) = oneshot::channel();
         self.submit(Record::Truncate(keep), move |shared| {
             let mut state = shared.state.lock();
             state.written.truncate(keep.map(|id| id.index));
             state.truncations -= 1;
+            let _ = sender.send(());
         });
-        Ok(())
+        // A snapshot may be installed next, durably: the void entries must not come back beside it.
+        receiver.await.map_err(io::Error::other)
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {

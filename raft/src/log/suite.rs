@@ -18,9 +18,11 @@ use openraft::{Entry, EntryPayload, OptionalSend, Snapshot, StorageError};
 use tempfile::TempDir;
 
 use super::store::{LogOptions, LogStore};
-use crate::machine::{Machine, SnapshotData};
+use crate::machine::{Machine, SnapshotAfter, SnapshotData};
 use crate::proposals::Proposals;
 use crate::types::{CommittedLeader, LogId, Member, SnapshotMeta, StoredMembership, Types};
+
+const AFTER: SnapshotAfter = SnapshotAfter { entries: usize::MAX, bytes: usize::MAX };
 
 struct Builder {
     cache_bytes: usize,
@@ -36,7 +38,7 @@ impl StoreBuilder<Types, LogStore, Filled, TempDir> for Builder {
         };
         let log = LogStore::open(Arc::new(RealDisk), &options).unwrap();
         let machine = StateMachine::open(Arc::new(SortedMap::new()), Options::default()).unwrap();
-        Ok((dir, log, Filled(Machine::new(machine, Proposals::new()))))
+        Ok((dir, log, Filled(Machine::new(machine, Proposals::new(), AFTER))))
     }
 }
 

@@ -43,6 +43,11 @@ impl Directory {
         Self { transport, cluster_id, own, slots: Arc::default() }
     }
 
+    /// This member's id.
+    pub(crate) fn own(&self) -> u64 {
+        self.own
+    }
+
     /// The connection for a purpose; a lost one is made anew.
     pub(crate) async fn channel(
         &self,

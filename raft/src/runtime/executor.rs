@@ -45,3 +45,8 @@ impl Drop for Entered {
 pub(crate) fn current() -> Option<Rc<dyn Executor>> {
     CURRENT.with_borrow(Clone::clone)
 }
+
+/// The time of the executor that this thread has entered.
+pub fn simulated_now() -> Option<Duration> {
+    current().map(|executor| executor.now())
+}

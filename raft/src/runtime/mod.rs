@@ -6,7 +6,7 @@ mod moment;
 mod task;
 
 pub use ambient::Runtime;
-pub use executor::{Entered, Executor, Job, enter};
+pub use executor::{Entered, Executor, Job, enter, simulated_now};
 pub use moment::Moment;
 pub use task::{JoinHandle, TaskLost, TimedOut, Timeout};
 
