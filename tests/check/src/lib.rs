@@ -1,1 +1,10 @@
 //! Checks recorded histories: linearizability and the promises of watches.
+//!
+//! Pure: a history goes in, a verdict comes out. The linearizability check is Wing and Gong's
+//! search with Lowe's memoisation, key by key.
+
+mod history;
+mod linearizable;
+
+pub use history::{Action, History, Operation};
+pub use linearizable::{Violation, check_registers};
