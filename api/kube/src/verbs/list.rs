@@ -99,7 +99,11 @@ async fn from_store(
         let page = match page {
             Ok(page) => page,
             Err(StoreError::Compacted) if continued => {
-                return Err(expired(call, start.strip_prefix(&prefix).unwrap_or_default()));
+                return Err(expired(start.strip_prefix(&prefix).unwrap_or_default()));
+            }
+            Err(StoreError::FutureRevision) => {
+                let current = call.cx.caches.revision();
+                return Err(Status::too_large_resource_version(meta.revision, current));
             }
             Err(error) => return Err(failure(error)),
         };
@@ -144,11 +148,10 @@ async fn from_store(
     respond::list(call, objects, &meta)
 }
 
-fn expired(call: &Call, start: &str) -> Status {
+fn expired(start: &str) -> Status {
     let mut status = Status::expired(
         "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
     );
-    let _ = call;
     status.continue_token = Some(encode_token(-1, start));
     status
 }

@@ -112,7 +112,9 @@ async fn apply(
     let namespace = call.namespace().to_owned();
     let kind = call.kind;
     let change = |old: &Value| {
-        check_version(kind, &name, &applied, old)?;
+        if applied["metadata"]["resourceVersion"].is_string() {
+            check_version(kind, &name, &applied, old)?;
+        }
         patch::strategic_merge(kind, old, &applied)
             .map_err(|e| input::patch_refusal(kind, &name, e))
     };
