@@ -116,13 +116,11 @@ fn a_host_port_leads_to_its_pod_from_everywhere() {
     let ask_a = request("a", &a, vec![port(8080, None), port(8081, Some("127.0.0.1"))]);
     let ask_b = request("b", &b, Vec::new());
     serve(&a, 80);
-    let network = node.run(move || async move {
+    node.run(move || async move {
         let network = RoutedVeth::start(config).await.unwrap();
         network.add(ask_a).await.unwrap();
         network.add(ask_b).await.unwrap();
-        drop(network);
     });
-    let () = network;
     let at = |text: &str| -> SocketAddr { text.parse().unwrap() };
     let (any, local) = (at("10.199.7.1:8080"), at("127.0.0.1:8081"));
     assert_eq!(b.run(move || ask(any)), Ok("10.199.7.3".parse().unwrap()));
