@@ -285,3 +285,120 @@ fn link(
     }
     Err(UnpackError::LinkTarget { path: path.to_owned(), target: target.to_owned() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+    /// Packs entries (path, kind, content or link target) and unpacks them.
+    fn unpacked(
+        entries: &[(&str, EntryType, &str)],
+        lower: &[PathBuf],
+    ) -> (tempfile::TempDir, Result<String, UnpackError>) {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (path, kind, text) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(*kind);
+            header.set_mode(0o640);
+            header.set_mtime(1000);
+            let is_link = matches!(kind, EntryType::Link | EntryType::Symlink);
+            let data = if is_link { "" } else { text };
+            header.set_size(data.len() as u64);
+            if is_link {
+                header.as_gnu_mut().unwrap().linkname[..text.len()]
+                    .copy_from_slice(text.as_bytes());
+            }
+            // Written by hand, since the library refuses to make paths that climb.
+            header.as_gnu_mut().unwrap().name[..path.len()].copy_from_slice(path.as_bytes());
+            header.set_cksum();
+            tar.append(&header, data.as_bytes()).unwrap();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let blob = folder.path().join("blob");
+        fs::write(&blob, tar.into_inner().unwrap()).unwrap();
+        let outcome = unpack(&blob, &folder.path().join("fs"), lower);
+        (folder, outcome)
+    }
+
+    const FILE: EntryType = EntryType::Regular;
+    const FOLDER: EntryType = EntryType::Directory;
+    const SYMLINK: EntryType = EntryType::Symlink;
+    const LINK: EntryType = EntryType::Link;
+
+    fn privileged() -> bool {
+        nix::unistd::geteuid().is_root()
+    }
+
+    #[test]
+    fn files_keep_what_they_are() {
+        if !privileged() {
+            return;
+        }
+        let entries = [("d/", FOLDER, ""), ("./d/f", FILE, "text"), ("h", LINK, "d/f")];
+        let (folder, outcome) = unpacked(&entries, &[]);
+        let blob = fs::read(folder.path().join("blob")).unwrap();
+        assert_eq!(outcome.unwrap(), crate::image::digest::of(&blob));
+        let at = |path: &str| folder.path().join("fs").join(path);
+        assert_eq!(fs::read_to_string(at("h")).unwrap(), "text");
+        let about = fs::metadata(at("d/f")).unwrap();
+        assert_eq!((about.mode() & 0o7777, about.mtime(), about.nlink()), (0o640, 1000, 2));
+        assert_eq!(fs::metadata(at("d")).unwrap().mtime(), 1000);
+    }
+
+    #[test]
+    fn nothing_leaves_the_folder() {
+        if !privileged() {
+            return;
+        }
+        let (folder, outcome) = unpacked(&[("../out", FILE, "x")], &[]);
+        assert!(matches!(outcome, Err(UnpackError::Outside(_))), "{outcome:?}");
+        assert!(!folder.path().join("out").exists());
+        let (folder, outcome) = unpacked(&[("up", SYMLINK, "../.."), ("up/out", FILE, "x")], &[]);
+        outcome.unwrap(); // `up` leads to the folder itself
+        assert!(folder.path().join("fs/out").exists());
+        assert!(!folder.path().join("out").exists());
+        let escape = [("abs", SYMLINK, "/etc"), ("abs/kt-escape", FILE, "x")];
+        let (_folder, outcome) = unpacked(&escape, &[]);
+        assert!(outcome.is_err(), "{outcome:?}"); // there is no /etc in the folder
+        assert!(!Path::new("/etc/kt-escape").exists());
+        let (_folder, outcome) = unpacked(&[("h", LINK, "../../../etc/passwd")], &[]);
+        assert!(matches!(outcome, Err(UnpackError::Outside(_))), "{outcome:?}");
+        let (_folder, outcome) = unpacked(&[("h", LINK, "etc/passwd")], &[]);
+        assert!(matches!(outcome, Err(UnpackError::LinkTarget { .. })), "{outcome:?}");
+        // A link is replaced, not written through.
+        let replaced = [("f", SYMLINK, "/etc/passwd"), ("f", FILE, "x")];
+        let (folder, outcome) = unpacked(&replaced, &[]);
+        outcome.unwrap();
+        assert!(fs::symlink_metadata(folder.path().join("fs/f")).unwrap().is_file());
+    }
+
+    #[test]
+    fn whiteouts_are_those_of_overlayfs() {
+        if !privileged() {
+            return;
+        }
+        let entries = [("d/", FOLDER, ""), ("d/.wh.gone", FILE, ""), ("o/.wh..wh..opq", FILE, "")];
+        let (folder, outcome) = unpacked(&entries, &[]);
+        outcome.unwrap();
+        let about = fs::symlink_metadata(folder.path().join("fs/d/gone")).unwrap();
+        assert!(about.file_type().is_char_device() && about.rdev() == 0);
+        assert!(fs::read_dir(folder.path().join("fs/o")).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_hard_link_may_lead_to_a_lower_layer() {
+        if !privileged() {
+            return;
+        }
+        let (lower, outcome) = unpacked(&[("d/f", FILE, "below")], &[]);
+        outcome.unwrap();
+        let below = lower.path().join("fs");
+        let (folder, outcome) = unpacked(&[("h", LINK, "d/f")], &[below]);
+        outcome.unwrap();
+        let at = |path: &str| folder.path().join("fs").join(path);
+        assert_eq!(fs::read_to_string(at("h")).unwrap(), "below");
+        let inode = |path: &str| fs::metadata(at(path)).unwrap().ino();
+        assert_eq!(inode("h"), inode("d/f"));
+    }
+}

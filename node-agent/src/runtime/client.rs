@@ -192,7 +192,7 @@ impl Channel {
     fn next(&mut self) -> Result<Option<Frame>, ShimError> {
         let mut buffer = [0; 8192];
         loop {
-            if let Some(frame) = self.inbox.next()? {
+            if let Some(frame) = self.inbox.next_frame()? {
                 return Ok(Some(frame));
             }
             match fds::receive(self.stream.as_fd(), &mut buffer, &mut self.inbox.fds) {
@@ -228,7 +228,7 @@ impl FrameReader {
     pub(super) async fn next(&mut self) -> Result<Option<Frame>, ShimError> {
         let mut buffer = [0; 8192];
         loop {
-            if let Some(frame) = self.inbox.next()? {
+            if let Some(frame) = self.inbox.next_frame()? {
                 return Ok(Some(frame));
             }
             match self.stream.read(&mut buffer).await {

@@ -1,6 +1,7 @@
 //! CRI's runtime service: one line a call, and the errors as statuses.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt, stream};
@@ -24,6 +25,20 @@ const ENTRIES_PER_MESSAGE: usize = 256;
 
 fn answer<T>(value: T) -> Answer<T> {
     Ok(Response::new(value))
+}
+
+/// Does it to the end even if the caller breaks off: half a sandbox would be nobody's.
+async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T, RuntimeError>> + Send + 'static,
+) -> Result<T, RuntimeError> {
+    tokio::spawn(work).await.map_err(|error| RuntimeError::Shim(error.to_string()))?
+}
+
+/// Reads many files off the async threads.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, RuntimeError> {
+    super::client::blocking(move || Ok(work())).await
 }
 
 /// A list cut into messages.
@@ -167,7 +182,9 @@ impl RuntimeService for EmbeddedRuntime {
         &self,
         request: Request<cri::RunPodSandboxRequest>,
     ) -> Answer<cri::RunPodSandboxResponse> {
-        let pod_sandbox_id = self.inner.run_sandbox(request.into_inner()).await?;
+        let inner = self.inner.clone();
+        let pod_sandbox_id =
+            whole(async move { inner.run_sandbox(request.into_inner()).await }).await?;
         answer(cri::RunPodSandboxResponse { pod_sandbox_id })
     }
 
@@ -175,7 +192,8 @@ impl RuntimeService for EmbeddedRuntime {
         &self,
         request: Request<cri::StopPodSandboxRequest>,
     ) -> Answer<cri::StopPodSandboxResponse> {
-        self.inner.stop_sandbox(&request.into_inner().pod_sandbox_id).await?;
+        let (inner, request) = (self.inner.clone(), request.into_inner());
+        whole(async move { inner.stop_sandbox(&request.pod_sandbox_id).await }).await?;
         answer(cri::StopPodSandboxResponse {})
     }
 
@@ -183,7 +201,8 @@ impl RuntimeService for EmbeddedRuntime {
         &self,
         request: Request<cri::RemovePodSandboxRequest>,
     ) -> Answer<cri::RemovePodSandboxResponse> {
-        self.inner.remove_sandbox(&request.into_inner().pod_sandbox_id).await?;
+        let (inner, request) = (self.inner.clone(), request.into_inner());
+        whole(async move { inner.remove_sandbox(&request.pod_sandbox_id).await }).await?;
         answer(cri::RemovePodSandboxResponse {})
     }
 
@@ -225,7 +244,9 @@ impl RuntimeService for EmbeddedRuntime {
         &self,
         request: Request<cri::CreateContainerRequest>,
     ) -> Answer<cri::CreateContainerResponse> {
-        let container_id = self.inner.create_container(request.into_inner()).await?;
+        let inner = self.inner.clone();
+        let container_id =
+            whole(async move { inner.create_container(request.into_inner()).await }).await?;
         answer(cri::CreateContainerResponse { container_id })
     }
 
@@ -233,7 +254,8 @@ impl RuntimeService for EmbeddedRuntime {
         &self,
         request: Request<cri::StartContainerRequest>,
     ) -> Answer<cri::StartContainerResponse> {
-        self.inner.start_container(&request.into_inner().container_id).await?;
+        let (inner, request) = (self.inner.clone(), request.into_inner());
+        whole(async move { inner.start_container(&request.container_id).await }).await?;
         answer(cri::StartContainerResponse {})
     }
 
@@ -241,8 +263,9 @@ impl RuntimeService for EmbeddedRuntime {
         &self,
         request: Request<cri::StopContainerRequest>,
     ) -> Answer<cri::StopContainerResponse> {
-        let request = request.into_inner();
-        self.inner.stop_container(&request.container_id, request.timeout).await?;
+        let (inner, request) = (self.inner.clone(), request.into_inner());
+        whole(async move { inner.stop_container(&request.container_id, request.timeout).await })
+            .await?;
         answer(cri::StopContainerResponse {})
     }
 
@@ -250,7 +273,8 @@ impl RuntimeService for EmbeddedRuntime {
         &self,
         request: Request<cri::RemoveContainerRequest>,
     ) -> Answer<cri::RemoveContainerResponse> {
-        self.inner.remove_container(&request.into_inner().container_id).await?;
+        let (inner, request) = (self.inner.clone(), request.into_inner());
+        whole(async move { inner.remove_container(&request.container_id).await }).await?;
         answer(cri::RemoveContainerResponse {})
     }
 
@@ -340,7 +364,8 @@ impl RuntimeService for EmbeddedRuntime {
         request: Request<cri::ContainerStatsRequest>,
     ) -> Answer<cri::ContainerStatsResponse> {
         let container = self.inner.known_container(&request.into_inner().container_id)?;
-        let stats = Some(self.inner.container_stats(&container));
+        let inner = self.inner.clone();
+        let stats = Some(off_thread(move || inner.container_stats(&container)).await?);
         answer(cri::ContainerStatsResponse { stats })
     }
 
@@ -348,7 +373,8 @@ impl RuntimeService for EmbeddedRuntime {
         &self,
         request: Request<cri::ListContainerStatsRequest>,
     ) -> Answer<cri::ListContainerStatsResponse> {
-        let stats = self.inner.all_container_stats(request.into_inner().filter);
+        let (inner, filter) = (self.inner.clone(), request.into_inner().filter);
+        let stats = off_thread(move || inner.all_container_stats(filter)).await?;
         answer(cri::ListContainerStatsResponse { stats })
     }
 
@@ -356,7 +382,8 @@ impl RuntimeService for EmbeddedRuntime {
         &self,
         request: Request<cri::StreamContainerStatsRequest>,
     ) -> Answer<Self::StreamContainerStatsStream> {
-        let items = self.inner.all_container_stats(request.into_inner().filter);
+        let (inner, filter) = (self.inner.clone(), request.into_inner().filter);
+        let items = off_thread(move || inner.all_container_stats(filter)).await?;
         streamed(items, |container_stats| cri::StreamContainerStatsResponse { container_stats })
     }
 
@@ -366,7 +393,8 @@ impl RuntimeService for EmbeddedRuntime {
     ) -> Answer<cri::PodSandboxStatsResponse> {
         let id = request.into_inner().pod_sandbox_id;
         let sandbox = self.inner.model.sandbox(&id).ok_or(RuntimeError::NoSandbox(id))?;
-        let stats = Some(self.inner.sandbox_stats(&sandbox));
+        let inner = self.inner.clone();
+        let stats = Some(off_thread(move || inner.sandbox_stats(&sandbox)).await?);
         answer(cri::PodSandboxStatsResponse { stats })
     }
 
@@ -374,7 +402,8 @@ impl RuntimeService for EmbeddedRuntime {
         &self,
         request: Request<cri::ListPodSandboxStatsRequest>,
     ) -> Answer<cri::ListPodSandboxStatsResponse> {
-        let stats = self.inner.all_sandbox_stats(request.into_inner().filter);
+        let (inner, filter) = (self.inner.clone(), request.into_inner().filter);
+        let stats = off_thread(move || inner.all_sandbox_stats(filter)).await?;
         answer(cri::ListPodSandboxStatsResponse { stats })
     }
 
@@ -382,7 +411,8 @@ impl RuntimeService for EmbeddedRuntime {
         &self,
         request: Request<cri::StreamPodSandboxStatsRequest>,
     ) -> Answer<Self::StreamPodSandboxStatsStream> {
-        let items = self.inner.all_sandbox_stats(request.into_inner().filter);
+        let (inner, filter) = (self.inner.clone(), request.into_inner().filter);
+        let items = off_thread(move || inner.all_sandbox_stats(filter)).await?;
         streamed(items, |pod_sandbox_stats| cri::StreamPodSandboxStatsResponse {
             pod_sandbox_stats,
         })

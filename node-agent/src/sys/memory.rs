@@ -2,34 +2,51 @@
 
 use std::fs;
 
-/// Gives free heap pages back to the kernel, and the program's code, which the kernel brings again
-/// from the file when it runs: a process that sleeps for days needs neither.
+/// Gives free heap pages back to the kernel, and what is mapped of the program's files, which the
+/// kernel brings again when it is needed: a process that sleeps for days needs neither. Only for a
+/// process of one thread.
 pub fn release() {
     // SAFETY: malloc_trim may be called at any time.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::malloc_trim(0);
     }
-    let Ok(maps) = fs::read_to_string("/proc/self/maps") else { return };
-    for (start, length) in maps.lines().filter_map(code) {
-        // SAFETY: the range is a private mapping of a file that is executable and not writable. No
-        // relocation is ever written into such a mapping, so what is dropped is what the file has.
+    let Ok(maps) = fs::read_to_string("/proc/self/smaps") else { return };
+    for (start, length) in clean_files(&maps) {
+        // SAFETY: the range is a private mapping of a file that cannot be written and has no page
+        // that differs from the file (neither relocated nor copied), so dropping its pages changes
+        // nothing that can be read there; nobody else runs to map something else in between.
         unsafe {
             libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED);
         }
     }
 }
 
-/// The range of a line of `maps`, if it is code from a file.
-fn code(line: &str) -> Option<(usize, usize)> {
+/// The ranges that show nothing but what their files have.
+fn clean_files(smaps: &str) -> Vec<(usize, usize)> {
+    let mut clean = Vec::new();
+    let mut candidate = None;
+    for line in smaps.lines() {
+        if let Some(own) = line.strip_prefix("Anonymous:") {
+            if own.trim() == "0 kB" {
+                clean.extend(candidate.take());
+            }
+        } else if line.split(' ').next().is_some_and(|range| range.contains('-')) {
+            candidate = file_range(line);
+        }
+    }
+    clean
+}
+
+/// The range of a mapping's first line, if it is a file's that cannot be written.
+fn file_range(line: &str) -> Option<(usize, usize)> {
     let mut fields = line.split_whitespace();
     let (start, end) = fields.next()?.split_once('-')?;
-    if fields.next()? != "r-xp" || !fields.nth(3)?.starts_with('/') {
-        return None;
-    }
     let start = usize::from_str_radix(start, 16).ok()?;
     let end = usize::from_str_radix(end, 16).ok()?;
-    Some((start, end.checked_sub(start)?))
+    let flags = fields.next()?;
+    let readable = flags == "r-xp" || flags == "r--p";
+    (readable && fields.nth(3)?.starts_with('/')).then_some((start, end.checked_sub(start)?))
 }
 
 #[cfg(test)]
@@ -37,18 +54,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_code_from_files_is_dropped() {
-        let check = |line, expected| assert_eq!(code(line), expected, "{line}");
-        check("1000-3000 r-xp 00000000 fe:00 7 /bin/x", Some((0x1000, 0x2000)));
-        check("1000-3000 r--p 00000000 fe:00 7 /bin/x", None);
-        check("1000-3000 rw-p 00000000 fe:00 7 /bin/x", None);
-        check("1000-3000 r-xp 00000000 00:00 0 [vdso]", None);
-        check("1000-3000 r-xp 00000000 00:00 0", None);
-    }
-
-    #[test]
-    fn a_program_goes_on_without_its_pages() {
-        release();
-        assert!(!format!("{:?}", std::time::SystemTime::now()).is_empty());
+    fn only_what_the_files_have_is_dropped() {
+        let smaps = "\
+1000-3000 r-xp 00000000 fe:00 7 /bin/x
+Rss: 8 kB
+Anonymous:             0 kB
+3000-4000 r--p 00002000 fe:00 7 /bin/x
+Anonymous:             4 kB
+4000-5000 rw-p 00003000 fe:00 7 /bin/x
+Anonymous:             0 kB
+5000-6000 r--p 00000000 fe:00 8 /lib/y
+Anonymous:             0 kB
+7000-8000 r-xp 00000000 00:00 0 [vdso]
+Anonymous:             0 kB
+";
+        assert_eq!(clean_files(smaps), [(0x1000, 0x2000), (0x5000, 0x1000)]);
     }
 }

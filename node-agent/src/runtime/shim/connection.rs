@@ -87,7 +87,7 @@ impl Connection {
         }
         let mut frames = Vec::new();
         loop {
-            match self.inbox.next() {
+            match self.inbox.next_frame() {
                 Ok(Some(frame)) => frames.push(frame),
                 Ok(None) => return frames,
                 Err(_) => {

@@ -229,7 +229,7 @@ impl Inbox {
     }
 
     /// The next whole frame, if there is one.
-    pub fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         let Some(head) = self.bytes.first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_le_bytes(*head) as usize;
         if length == 0 || length > FRAME_BYTES_MAX {
@@ -261,7 +261,7 @@ mod tests {
         let mut seen = Vec::new();
         for byte in bytes {
             inbox.push(&[byte]);
-            while let Some(frame) = inbox.next().unwrap() {
+            while let Some(frame) = inbox.next_frame().unwrap() {
                 seen.push((frame.kind, frame.payload));
             }
         }
@@ -273,6 +273,6 @@ mod tests {
     fn an_absurd_length_is_refused() {
         let mut inbox = Inbox::default();
         inbox.push(&u32::MAX.to_le_bytes());
-        assert!(matches!(inbox.next(), Err(FrameError::Length(_))));
+        assert!(matches!(inbox.next_frame(), Err(FrameError::Length(_))));
     }
 }

@@ -98,7 +98,7 @@ fn collect(from: &mut UnixStream) -> io::Result<(Report, Option<OwnedFd>)> {
             Err(error) => return Err(error),
         };
         inbox.push(&buffer[..length]);
-        while let Some(frame) = inbox.next().map_err(io::Error::other)? {
+        while let Some(frame) = inbox.next_frame().map_err(io::Error::other)? {
             let part: Report = serde_json::from_slice(&frame.payload)?;
             report.pid = part.pid.or(report.pid);
             report.error = part.error.or(report.error);

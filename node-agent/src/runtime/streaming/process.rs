@@ -37,7 +37,12 @@ pub(super) async fn exec(
     let (out, writer) = writer(sink);
     let id = request.container_id;
     let ended = match inner.open_exec(&id, request.cmd, request.tty, request.stdin).await {
-        Ok(exec) => run(exec, input, &out).await,
+        Ok(mut exec) => {
+            // Closed, so that a process that writes what nobody wants learns of it.
+            exec.stdout = exec.stdout.filter(|_| request.stdout);
+            exec.stderr = exec.stderr.filter(|_| request.stderr);
+            run(exec, input, &out).await
+        }
         Err(error) => Err(error),
     };
     finish(ended, out, writer).await;
