@@ -302,6 +302,8 @@ mod tests {
             header.set_entry_type(*kind);
             header.set_mode(0o640);
             header.set_mtime(1000);
+            header.set_uid(0);
+            header.set_gid(0);
             let is_link = matches!(kind, EntryType::Link | EntryType::Symlink);
             let data = if is_link { "" } else { text };
             header.set_size(data.len() as u64);

@@ -21,6 +21,8 @@ pub struct RuntimeConfig {
     pub shim_cgroup: String,
     /// The program that is a shim, and its first arguments; the sandbox's folder is added.
     pub shim_command: Vec<OsString>,
+    /// The whole environment of a shim.
+    pub shim_environment: Vec<(String, String)>,
     /// Where exec, attach and port-forward streams are served; a loopback address.
     pub streaming_address: SocketAddr,
 }
@@ -35,6 +37,9 @@ impl RuntimeConfig {
             shim_cgroup: "/keelson-shims".to_owned(),
             // By this name it is this very program, even after the file was replaced.
             shim_command: vec!["/proc/self/exe".into(), "shim".into()],
+            // An allocator's huge pages would be most of a shim; programs that use another one do
+            // not mind the word. Containers do not inherit it.
+            shim_environment: vec![("MIMALLOC_ALLOW_THP".to_owned(), "0".to_owned())],
             streaming_address: SocketAddr::from(([127, 0, 0, 1], 0)),
         }
     }

@@ -167,6 +167,7 @@ impl Inner {
             .args(args)
             .arg(dir)
             .env_clear()
+            .envs(self.config.shim_environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -151,13 +151,24 @@ pub fn ignore_signal(which: nix::sys::signal::Signal) -> io::Result<()> {
     Ok(())
 }
 
-/// Undoes what a shim did to its signals: ignored ones and a blocked set survive exec.
-pub fn default_signals() -> io::Result<()> {
+/// Undoes what a shim set for itself and would hand on by exec: ignored signals, a blocked set, no
+/// huge pages.
+pub fn restore_defaults() -> io::Result<()> {
     use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
     for which in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGPIPE] {
         // SAFETY: SIG_DFL installs no function of ours.
         unsafe { signal(which, SigHandler::SigDfl) }?;
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-    Ok(())
+    disable_huge_pages(false)
+}
+
+/// Whether this process goes without huge pages: one of them is most of what a shim may take.
+pub fn disable_huge_pages(disable: bool) -> io::Result<()> {
+    let disable = libc::c_ulong::from(disable);
+    // SAFETY: prctl with integer arguments.
+    match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, disable, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }

@@ -14,12 +14,13 @@ use nix::unistd::Pid;
 use super::worker::{self, Report, Reporter};
 use super::{NAMESPACES_DIR, ShimConfig};
 use crate::sys::network::set_loopback_up;
-use crate::sys::process::{Forked, fork, set_name};
+use crate::sys::process::{Forked, disable_huge_pages, fork, set_name};
 
 /// Leaves the caller's session, cgroups and terminal behind, so that neither its end nor its
 /// signals reach this process.
 pub(super) fn detach(config: &ShimConfig) -> io::Result<()> {
     set_name("keelson-shim");
+    disable_huge_pages(true)?;
     // Fails for a process that leads a group already, which is as good.
     let _ = nix::unistd::setsid();
     // A shim that the kernel kills takes its pod with it. Where this process may not resist, it

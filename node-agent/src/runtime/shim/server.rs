@@ -478,6 +478,7 @@ impl Server {
                 connection.ending = true;
             }
         }
+        memory::release();
     }
 
     /// Lets go of callers that are gone, and of what was only theirs.
@@ -491,7 +492,8 @@ impl Server {
         for id in gone {
             let Some(connection) = self.connections.remove(&id) else { continue };
             match connection.role {
-                Role::Exec { pid, .. } if pid > 0 => drop(kill(pid, libc::SIGKILL)),
+                // It leads a group: what it has started goes, too.
+                Role::Exec { pid, .. } if pid > 0 => drop(kill(-pid, libc::SIGKILL)),
                 Role::Attached { id, stdin: true } => {
                     if let Some(container) = self.containers.get_mut(&id)
                         && container.request.stdin_once

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::protocol::{Inbox, control};
 use crate::sys::fds;
-use crate::sys::process::{Forked, default_signals, exit_now, fork};
+use crate::sys::process::{Forked, exit_now, fork, restore_defaults};
 
 /// How long one piece of work may take before its worker is killed.
 const WORK_MAX: Duration = Duration::from_secs(60);
@@ -56,8 +56,8 @@ pub(super) fn run(work: impl FnOnce(&mut Reporter)) -> io::Result<(Report, Optio
         Forked::Child => {
             drop(mine);
             let mut reporter = Reporter(theirs);
-            // What runs in containers must not inherit ignored or blocked signals.
-            let _ = default_signals();
+            // What runs in containers must not inherit what is only the shim's.
+            let _ = restore_defaults();
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 work(&mut reporter);
             }));
