@@ -17,9 +17,11 @@ up: build ## build, then run the whole control plane until Ctrl-C
 	$(BINARY) up $(ARGS)
 
 build: packages
-	cargo build --release
+	cargo build --release --workspace --all-targets
 
-test: test-packages kubectl lint ## everything a change must pass
+test: test-packages kubectl ## everything a change must pass; `make lint` is the other half
+	cargo fmt --all --check
+	cargo build --release --workspace --all-targets
 	KEELSON_KUBECTL=$(TOOLS)/kubectl cargo test --release --workspace
 
 test-nightly: test ## the long runs on top of it
