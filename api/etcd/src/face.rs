@@ -12,6 +12,9 @@ use tokio::sync::watch;
 use crate::error::FaceError;
 use crate::metrics::Metrics;
 
+/// Progress is told no more often.
+const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
 /// Limits of what a request may ask.
 #[derive(Debug, Clone)]
 pub struct FaceConfig {
@@ -80,6 +83,10 @@ impl EtcdFace {
 
     pub(crate) fn config(&self) -> &FaceConfig {
         &self.inner.config
+    }
+
+    pub(crate) fn progress_interval(&self) -> Duration {
+        self.config().progress_interval.max(PROGRESS_INTERVAL_MIN)
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -55,7 +55,7 @@ impl Store for EtcdFace {
         })?;
         let (items, received) = mpsc::channel(WATCH_QUEUE);
         let (progress, asked) = mpsc::channel(1);
-        let interval = self.config().progress_interval;
+        let interval = self.progress_interval();
         tokio::spawn(pump(stream, items, asked, interval));
         Ok(Watcher::new(received, progress, created.revision))
     }

@@ -65,12 +65,10 @@ impl<'a, 'b> Transaction<'a, 'b> {
     /// Sets a key. The caller has checked the lease; `before` is the key as it was, if it existed.
     pub fn put(&mut self, key: &Bytes, value: Bytes, lease: i64, before: Option<Before>) {
         let revision = self.next();
-        let (create_revision, version, old_lease, prev_kv) = match before {
-            Some(before) => {
-                let kv = before.kv;
-                (kv.create_revision, kv.version + 1, kv.lease, Some(before.encoded))
-            }
-            None => (revision.main, 1, 0, None),
+        let prev_kv = before.as_ref().and_then(|before| self.before_all(before));
+        let (create_revision, version, old_lease) = match before {
+            Some(Before { kv, .. }) => (kv.create_revision, kv.version + 1, kv.lease),
+            None => (revision.main, 1, 0),
         };
         let kv = KeyValue {
             key: key.clone(),
@@ -129,7 +127,8 @@ impl<'a, 'b> Transaction<'a, 'b> {
 
     fn delete(&mut self, before: Before) -> KeyValue {
         let revision = self.next();
-        let Before { kv: old, encoded } = before;
+        let prev_kv = self.before_all(&before);
+        let old = before.kv;
         let key = old.key.clone();
         let tombstone = KeyValue { key: key.clone(), ..Default::default() };
         let stored = Bytes::from(tombstone.encode_to_vec());
@@ -147,9 +146,18 @@ impl<'a, 'b> Transaction<'a, 'b> {
             revision,
             key,
             kv: Bytes::from(event.encode_to_vec()),
-            prev_kv: Some(encoded),
+            prev_kv,
         });
         old
+    }
+
+    /// A key that exists, as it was at the revision before, whatever the transaction has done to it.
+    fn before_all(&self, before: &Before) -> Option<Bytes> {
+        if before.kv.mod_revision <= self.begin {
+            return Some(before.encoded.clone());
+        }
+        let first = self.changes.iter().find(|change| change.key == before.kv.key);
+        first.and_then(|first| first.prev_kv.clone())
     }
 
     fn next(&self) -> Revision {

@@ -84,8 +84,13 @@ fn event(
     key: Bytes,
     stored: Bytes,
 ) -> Result<Arc<SharedEvent>, ReadError> {
+    let mut is_new = false;
     let kv = match kind {
-        ChangeKind::Put => stored,
+        ChangeKind::Put => {
+            // Whatever was there before its creation is not its past.
+            is_new = spec.prev_kv && creates(&stored, revision)?;
+            stored
+        }
         ChangeKind::Delete => {
             let kv =
                 KeyValue { key: key.clone(), mod_revision: revision.main, ..Default::default() };
@@ -93,9 +98,14 @@ fn event(
         }
     };
     let before = revision.main - 1;
-    let prev_kv = match spec.prev_kv && before >= compacted {
+    let prev_kv = match spec.prev_kv && !is_new && before >= compacted {
         true => Space { reader, at: Some(before) }.get_encoded(&key)?,
         false => None,
     };
     Ok(Arc::new(SharedEvent::new(Change { kind, revision, key, kv, prev_kv })))
+}
+
+fn creates(stored: &Bytes, revision: Revision) -> Result<bool, ReadError> {
+    let kv = KeyValue::decode(stored.clone()).map_err(|_| ReadError::Damaged("a key's value"))?;
+    Ok(kv.create_revision == revision.main)
 }

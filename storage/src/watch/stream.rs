@@ -15,6 +15,9 @@ const GAP_MAX: i64 = 1000;
 /// Bytes of events in one output; the last revision is always whole.
 const OUTPUT_BYTES: usize = 1 << 20;
 
+/// Bytes of events that one call of [`WatchStream::catch_up`] reads, give or take one watcher's.
+const CATCH_UP_BYTES: usize = 4 << 20;
+
 /// What a stream has to say, in order.
 #[derive(Debug, Clone)]
 pub enum Output {
@@ -94,6 +97,8 @@ pub struct WatchStream {
     next_id: i64,
     /// Progress of the whole stream was asked for and could not be told yet.
     progress_wanted: bool,
+    /// The watcher that read last: the next call goes on behind it.
+    read_last: Serial,
 }
 
 impl std::fmt::Debug for WatchStream {
@@ -112,6 +117,7 @@ impl WatchStream {
             ids: BTreeMap::new(),
             next_id: 0,
             progress_wanted: false,
+            read_last: 0,
         }
     }
 
@@ -194,13 +200,20 @@ impl WatchStream {
         })
     }
 
-    /// Reads on for every watcher that is behind, a bounded piece each. May wait for the disk.
+    /// Reads on for watchers that are behind, a bounded piece in all. May wait for the disk.
     pub fn catch_up(&mut self) -> Result<Vec<Output>, ReadError> {
         self.take_fallen();
         let mut outputs = Vec::new();
-        let serials: Vec<Serial> = self.watchers.keys().copied().collect();
+        let after = self.watchers.range(self.read_last + 1..).map(|(serial, _)| *serial);
+        let before = self.watchers.range(..=self.read_last).map(|(serial, _)| *serial);
+        let serials: Vec<Serial> = after.chain(before).collect();
+        let mut bytes = 0;
         for serial in serials {
-            self.catch_up_one(serial, &mut outputs)?;
+            bytes += self.catch_up_one(serial, &mut outputs)?;
+            self.read_last = serial;
+            if bytes >= CATCH_UP_BYTES {
+                break;
+            }
         }
         if self.progress_wanted {
             self.tell_progress();
@@ -296,11 +309,12 @@ impl WatchStream {
         }
     }
 
-    fn catch_up_one(&mut self, serial: Serial, outputs: &mut Vec<Output>) -> Result<(), ReadError> {
-        let Some(state) = self.watchers.get(&serial) else { return Ok(()) };
+    /// Reads on for one watcher; the bytes of what it found.
+    fn catch_up_one(&mut self, serial: Serial, outputs: &mut Vec<Output>) -> Result<usize, ReadError> {
+        let Some(state) = self.watchers.get(&serial) else { return Ok(0) };
         let (from, until) = match state.place {
             Place::Live { next, until } if next <= until => (next, until),
-            Place::Live { .. } => return Ok(()),
+            Place::Live { .. } => return Ok(0),
             Place::Behind { next } => (next, self.hub.revision()),
         };
         let (spec, watch_id) = (state.spec.clone(), state.watch_id);
@@ -319,22 +333,23 @@ impl WatchStream {
             outputs.push(Output::Compacted { watch_id, compacted });
             self.ids.remove(&watch_id);
             self.forget(serial);
-            return Ok(());
+            return Ok(0);
         }
         let chunk = read?;
         let place = match state.place {
             Place::Live { until, .. } => Place::Live { next: chunk.next, until },
             Place::Behind { .. } => self.join(serial, &spec, chunk.next),
         };
-        let Some(state) = self.watchers.get_mut(&serial) else { return Ok(()) };
+        let Some(state) = self.watchers.get_mut(&serial) else { return Ok(0) };
         state.place = place;
+        let bytes = chunk.events.iter().map(|event| event.size()).sum();
         if let Some(last) = chunk.events.last() {
             state.active = true;
             let revision = last.change().revision.main;
             let prev_kv = spec.prev_kv;
             outputs.push(Output::Events { watch_id, prev_kv, revision, events: chunk.events });
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// Adds one revision's events to the watcher's open output, or begins another.

@@ -6,7 +6,7 @@ use keelson_storage::watch::{CreateError, Output, WatchSpec, WatchStream};
 use pb::request_op::Request;
 use proptest::prelude::*;
 
-use crate::cluster::{Member, op, put};
+use crate::cluster::{Member, delete, op, put};
 
 fn spec(key: &'static str, end: &'static str, start_revision: i64) -> WatchSpec {
     let (key, range_end) = (key.into(), end.into());
@@ -86,6 +86,26 @@ fn from_now_and_from_the_past_are_the_same_events() {
     member.put("b", "4");
     assert_eq!(drain(&mut late), ["0: 7 +b=4"]);
     assert_eq!(drain(&mut live), ["0: 7 +b=4"]);
+}
+
+// upstream: etcd v3: a delete with an open end may go with a put of a key that it deletes
+#[test]
+fn a_key_that_changes_twice_in_a_revision_has_one_past() {
+    let mut member = Member::new();
+    member.put("a", "1");
+    let mut live = member.machine.hub().stream();
+    live.create(spec("a", "", 0), 0).unwrap();
+    let success = vec![
+        op(Request::RequestDeleteRange(delete("a", "\0"))),
+        op(Request::RequestPut(put("a", "2"))),
+    ];
+    member.txn(pb::TxnRequest { success, ..Default::default() }).unwrap();
+    let mut late = member.machine.hub().stream();
+    late.create(spec("a", "", 3), 0).unwrap();
+    for stream in [&mut live, &mut late] {
+        assert_eq!(drain(stream), ["0: 3 -a=<1", "0: 3 +a=2"]);
+    }
+    assert_eq!(member.keys("a", "", 3).0, ["a=2"]);
 }
 
 #[test]

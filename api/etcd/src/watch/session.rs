@@ -59,7 +59,7 @@ struct Session {
 
 impl Session {
     async fn run(mut self, mut requests: Streaming<pb::WatchRequest>, needs_leader: bool) {
-        let mut progress = tokio::time::interval(jittered(self.face.config().progress_interval));
+        let mut progress = tokio::time::interval(jittered(self.face.progress_interval()));
         progress.reset();
         let mut leader = tokio::time::interval(self.face.config().leaderless_max / 4);
         let Some(signal) = self.stream.as_ref().map(WatchStream::signal) else { return };

@@ -1,5 +1,6 @@
 //! The etcd face on a port, asked by clients that know nothing of it.
 
+mod against_etcd;
 mod etcdctl;
 mod http;
 mod in_process;
