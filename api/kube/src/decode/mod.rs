@@ -215,3 +215,6 @@ fn go_package(api_version: &str) -> &str {
         None => api_version,
     }
 }
+
+#[cfg(test)]
+mod tests;

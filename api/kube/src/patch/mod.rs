@@ -3,6 +3,8 @@
 mod json;
 mod merge;
 mod order;
+#[cfg(test)]
+mod properties;
 mod strategic;
 
 pub use json::json_patch;
