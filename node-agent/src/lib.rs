@@ -14,5 +14,4 @@ pub mod runtime;
 pub mod sys;
 mod volumes;
 
-pub use agent::{Agent, AgentConfig, CriClients, StartError};
-pub use volumes::tear_down as tear_down_volumes;
+pub use agent::{Agent, AgentConfig, CriClients, StartError, tear_down};

@@ -8,6 +8,7 @@ mod pod_source;
 mod recorder;
 mod services;
 mod start;
+mod tear_down;
 mod tokens;
 
 pub use config::AgentConfig;
@@ -19,4 +20,5 @@ pub(crate) use objects::{Contents, ObjectCache, ObjectKey, ObjectKind, ObjectSta
 pub(crate) use recorder::{EventType, Recorder};
 pub(crate) use services::{ServiceAddress, ServiceCache, ServiceLinks};
 pub use start::{Agent, StartError};
+pub use tear_down::tear_down;
 pub(crate) use tokens::{TokenCache, TokenSpec};

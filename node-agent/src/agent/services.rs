@@ -1,5 +1,6 @@
 //! The Services with a cluster address, for the environment of containers.
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
@@ -8,6 +9,9 @@ use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+
+/// How long a container waits for the first list.
+const FIRST_LIST: Duration = Duration::from_secs(10);
 
 /// What the environment says of one Service.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,10 +66,11 @@ impl ServiceCache {
         }
     }
 
-    /// Waits for the first list, so that no container starts without its Services.
-    pub(crate) async fn synced(&self) {
-        // The sender lives as long as `self`, so waiting cannot fail.
-        let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
+    /// Waits for the first list, so that no container starts without its Services; whether it came.
+    pub(crate) async fn synced(&self) -> bool {
+        let mut synced = self.synced.subscribe();
+        let first = synced.wait_for(|synced| *synced);
+        tokio::time::timeout(FIRST_LIST, first).await.is_ok_and(|listed| listed.is_ok())
     }
 
     /// The Services that a pod in `namespace` is told of: its own (unless it wants none) and `default/kubernetes`.

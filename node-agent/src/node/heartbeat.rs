@@ -76,7 +76,9 @@ pub(crate) async fn run(cx: &Context, node: Node) {
         let new = status.conditions.clone().unwrap_or_default();
         let ready = new.iter().any(|c| c.type_ == "Ready" && c.status == "True");
         if written && (due || differs(&sent, &status)) {
-            for reason in transitions(&old, &new) {
+            // A start tells all of them, as the kubelet's does.
+            let before = if sent_at.is_none() { &[] } else { old.as_slice() };
+            for reason in transitions(before, &new) {
                 let message = format!("Node {} status is now: {reason}", cx.config.node_name);
                 cx.recorder.node(EventType::Normal, reason, message);
             }

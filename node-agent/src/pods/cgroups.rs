@@ -13,6 +13,8 @@ pub(crate) struct Cgroups {
     unified: Option<PathBuf>,
     /// v1: mount point by controller.
     controllers: BTreeMap<String, PathBuf>,
+    /// Every v1 hierarchy and the unified one: where containers may have left something.
+    all: Vec<PathBuf>,
     pids_max: Option<u64>,
 }
 
@@ -32,8 +34,12 @@ impl Cgroups {
             let Some(point) = before.split(' ').nth(4) else { continue };
             let mut after = after.split(' ');
             match (after.next(), after.nth(1)) {
-                (Some("cgroup2"), _) => found.unified = Some(PathBuf::from(point)),
+                (Some("cgroup2"), _) => {
+                    found.unified = Some(PathBuf::from(point));
+                    found.all.push(PathBuf::from(point));
+                }
                 (Some("cgroup"), Some(options)) => {
+                    found.all.push(PathBuf::from(point));
                     for option in options.split(',').filter(|o| V1_CONTROLLERS.contains(o)) {
                         found.controllers.insert(option.to_owned(), PathBuf::from(point));
                     }
@@ -75,7 +81,7 @@ impl Cgroups {
     /// Removes the cgroup of a pod and what containers left below it.
     pub(crate) fn remove_pod(&self, path: &str) {
         let path = path.trim_start_matches('/');
-        for root in self.controllers.values().chain(&self.unified) {
+        for root in &self.all {
             remove_tree(&root.join(path));
         }
     }

@@ -290,10 +290,7 @@ impl Planner<'_> {
             }
         }
         if self.plan.step.is_none() && self.memory.volumes_ready {
-            let restart_count = last.map_or(0, |l| {
-                // A container that was made but never ran is replaced, not restarted.
-                l.restart_count + i32::from(l.state != ContainerState::Created)
-            });
+            let restart_count = last.map_or(0, |last| last.restart_count + 1);
             self.plan.step = Some(Step::StartContainer { name: name.clone(), restart_count });
         }
     }

@@ -124,7 +124,10 @@ async fn gather_environment(
     input: &StartInput,
 ) -> Result<Vec<(String, String)>, String> {
     let pod = &*input.pod;
-    cx.services.synced().await;
+    if !cx.services.synced().await {
+        let words = "services have not yet been read at least once, cannot construct envvars";
+        return Err(words.to_owned());
+    }
     let own = pod.spec.as_ref().and_then(|s| s.enable_service_links).unwrap_or(true);
     let links = if own { ServiceLinks::Own } else { ServiceLinks::MasterOnly };
     let mut objects = BTreeMap::new();

@@ -126,6 +126,10 @@ fn container_status(
         None => absent_status(input, container, old, kind),
     };
     status.volume_mounts = volume_mounts(container);
+    if latest.is_some() {
+        status.resources = container.resources.clone();
+        status.allocated_resources = container.resources.as_ref().and_then(|r| r.requests.clone());
+    }
     let restarts_next = match latest {
         Some(latest) if latest.state == ContainerState::Exited => {
             let finished_init =

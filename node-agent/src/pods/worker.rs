@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
@@ -39,6 +39,8 @@ const VOLUME_RETRY: Duration = Duration::from_millis(500);
 const VOLUME_RETRY_MAX: Duration = Duration::from_secs(122);
 /// How long `ErrImagePull` shows before it is `ImagePullBackOff`.
 const PULL_ERROR_SHOWN: Duration = Duration::from_secs(3);
+/// How long a step may run before the pod is looked at meanwhile.
+const STEP_QUIET: Duration = Duration::from_secs(2);
 /// No answer of the API server is waited for longer.
 const API_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -58,6 +60,12 @@ enum Done {
     Stopped(Result<(), String>),
     Started { name: String, result: Result<String, StartFailure> },
     Killed { id: String, result: Result<(), String> },
+}
+
+struct RunningStep {
+    id: Id,
+    cancel: CancellationToken,
+    since: Instant,
 }
 
 struct Kill {
@@ -91,7 +99,7 @@ pub(crate) struct Worker {
     vanished: bool,
     /// Reason and message when the agent itself ends the pod.
     failure: Option<(String, String)>,
-    step: Option<(Id, CancellationToken)>,
+    step: Option<RunningStep>,
     kills: BTreeMap<String, Kill>,
     tasks: JoinSet<Done>,
     prober: Prober,
@@ -192,6 +200,9 @@ impl Worker {
     }
 
     async fn pass(&mut self) -> Result<Next, tonic::Status> {
+        if let Some(left) = self.soon_done() {
+            return Ok(Next::Wait(Some(left)));
+        }
         let mut observed = Observed::ask(&self.cx.cri, uid_of(&self.pod)).await?;
         fill_messages(&mut observed);
         let now = now_nanos();
@@ -223,6 +234,15 @@ impl Worker {
             wait = Some(wait.map_or(left, |wait| wait.min(left)));
         }
         Ok(Next::Wait(wait))
+    }
+
+    /// A step that has just begun is waited for: what it does half would be looked at and reported in vain.
+    fn soon_done(&self) -> Option<Duration> {
+        let step = self.step.as_ref().filter(|_| self.stage == Stage::Running)?;
+        if self.vanished || self.pod.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        STEP_QUIET.checked_sub(step.since.elapsed()).filter(|left| !left.is_zero())
     }
 
     /// One pass over a pod that shall run; none when it shall not any more.
@@ -337,7 +357,7 @@ impl Worker {
                 })
             }
         };
-        self.step = Some((handle.id(), cancel));
+        self.step = Some(RunningStep { id: handle.id(), cancel, since: Instant::now() });
     }
 
     fn pod_ips(&self, observed: &Observed) -> Vec<String> {
@@ -386,7 +406,7 @@ impl Worker {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
         };
-        if self.step.as_ref().is_some_and(|(step, _)| *step == id) {
+        if self.step.as_ref().is_some_and(|step| step.id == id) {
             self.step = None;
         }
         let done = match done {
@@ -472,18 +492,7 @@ impl Worker {
                 self.memory.holds.insert(name, Hold { until, waiting: Some(failure.waiting) });
             }
             Err(failure) => {
-                // A container that was made and did not run waits in its own back-off.
-                let max = self.cx.config.max_container_restart_period;
-                let delay = match failure.waiting.reason {
-                    "RunContainerError" | "PostStartHookError" => {
-                        let before = self.memory.back_offs.get(&name).copied();
-                        let next = BackOff::next(before, now, now, max);
-                        self.memory.back_offs.insert(name.clone(), next);
-                        next.delay
-                    }
-                    _ => INITIAL,
-                };
-                let hold = Hold { until: retry_at(now, delay), waiting: Some(failure.waiting) };
+                let hold = Hold { until: retry_at(now, INITIAL), waiting: Some(failure.waiting) };
                 self.memory.holds.insert(name, hold);
             }
         }
@@ -539,8 +548,8 @@ impl Worker {
         self.stage = Stage::Ending;
         self.sandboxes_stopped = false;
         self.waiting.clear();
-        if let Some((_, cancel)) = &self.step {
-            cancel.cancel();
+        if let Some(step) = &self.step {
+            step.cancel.cancel();
         }
     }
 
@@ -588,7 +597,8 @@ impl Worker {
         let (cx, observed) = (self.cx.clone(), observed.clone());
         let handle =
             self.tasks.spawn(async move { Done::Stopped(stop_sandboxes(&cx, &observed).await) });
-        self.step = Some((handle.id(), CancellationToken::new()));
+        let cancel = CancellationToken::new();
+        self.step = Some(RunningStep { id: handle.id(), cancel, since: Instant::now() });
     }
 
     /// Nothing runs: tear down, report the end, and when the pod is deleted remove every trace.

@@ -6,6 +6,8 @@ use keelson_proto::cri;
 use super::Outcome;
 use crate::agent::{Context, reason_of};
 
+/// The runtime keeps the timeout; it is not waited for much longer.
+const RUNTIME_SLACK: Duration = Duration::from_secs(2);
 /// Output that an event shows.
 const OUTPUT_BYTES_MAX: usize = 10 << 10;
 
@@ -20,7 +22,13 @@ pub(crate) async fn attempt(
         timeout: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
         cmd: command,
     };
-    match cx.cri.runtime.clone().exec_sync(request).await {
+    let mut runtime = cx.cri.runtime.clone();
+    let Ok(answer) =
+        tokio::time::timeout(timeout + RUNTIME_SLACK, runtime.exec_sync(request)).await
+    else {
+        return Outcome::Unhealthy(format!("command timed out after {timeout:?}"));
+    };
+    match answer {
         Ok(answer) => {
             let answer = answer.into_inner();
             let mut output = answer.stdout.to_vec();

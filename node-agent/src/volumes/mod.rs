@@ -15,7 +15,7 @@ mod tear_down;
 
 pub(crate) use set_up::{MountFailure, Mounted, VolumeContext, VolumeError, VolumeKind, mount_all};
 pub(crate) use sub_path::{SubPathError, sub_path};
-pub use tear_down::tear_down;
+pub(crate) use tear_down::tear_down;
 
 /// All kinds, in the order in which they are asked whether a volume is theirs.
 pub(crate) static KINDS: &[VolumeKind] = &[

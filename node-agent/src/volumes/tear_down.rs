@@ -5,7 +5,7 @@ use std::path::Path;
 use super::mount::unmount_below;
 
 /// Unmounts everything below `dir` and removes the volumes in it. Missing is fine; may run again.
-pub fn tear_down(dir: &Path) -> io::Result<()> {
+pub(crate) fn tear_down(dir: &Path) -> io::Result<()> {
     if !dir.exists() {
         return Ok(());
     }
