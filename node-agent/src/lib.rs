@@ -14,4 +14,4 @@ pub mod runtime;
 pub mod sys;
 mod volumes;
 
-pub use agent::{Agent, AgentConfig, CriClients, StartError, tear_down};
+pub use agent::{Agent, AgentConfig, CriClients, StartError, tear_down_volumes};

@@ -20,5 +20,5 @@ pub(crate) use objects::{Contents, ObjectCache, ObjectKey, ObjectKind, ObjectSta
 pub(crate) use recorder::{EventType, Recorder};
 pub(crate) use services::{ServiceAddress, ServiceCache, ServiceLinks};
 pub use start::{Agent, StartError};
-pub use tear_down::tear_down;
+pub use tear_down::tear_down_volumes;
 pub(crate) use tokens::{TokenCache, TokenSpec};
