@@ -82,8 +82,10 @@ pub fn ensure(dir: &Path, names: &Names) -> Result<Pki> {
     let apiserver = Leaf::server("kube-apiserver", server_names, server_addresses);
     let node_names = vec![names.node.clone(), "localhost".to_owned()];
     let node_user = format!("system:node:{}", names.node);
-    let kubelet =
-        Leaf { organization: Some("system:nodes"), ..Leaf::server(&node_user, node_names.clone(), local.clone()) };
+    let kubelet = Leaf {
+        organization: Some("system:nodes"),
+        ..Leaf::server(&node_user, node_names.clone(), local.clone())
+    };
     let etcd = Leaf { client: true, ..Leaf::server(&names.node, node_names, local) };
     // For whoever acts as this node, or asks the store, from outside of this process.
     let node = Leaf::client(&node_user, "system:nodes");
@@ -159,7 +161,8 @@ impl Leaf {
         let certificate = block.parse_x509()?;
         let (_, ca_block) = x509_parser::pem::parse_x509_pem(issuer.certificate.as_bytes())?;
         let ca = ca_block.parse_x509()?;
-        let left = certificate.validity().time_to_expiration().map_or(0, |left| left.whole_seconds());
+        let left =
+            certificate.validity().time_to_expiration().map_or(0, |left| left.whole_seconds());
         let fresh = u64::try_from(left).unwrap_or(0) > LEAF_LIFE.as_secs() / 4;
         let mut wanted: Vec<String> = self.names.clone();
         wanted.extend(self.addresses.iter().map(IpAddr::to_string));
@@ -167,7 +170,9 @@ impl Leaf {
         if let Some(extension) = certificate.subject_alternative_name()? {
             for name in &extension.value.general_names {
                 match name {
-                    x509_parser::extensions::GeneralName::DNSName(name) => found.push((*name).to_owned()),
+                    x509_parser::extensions::GeneralName::DNSName(name) => {
+                        found.push((*name).to_owned())
+                    }
                     x509_parser::extensions::GeneralName::IPAddress(bytes) => {
                         if let Ok(four) = <[u8; 4]>::try_from(*bytes) {
                             found.push(IpAddr::from(four).to_string());

@@ -51,11 +51,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new(
-        machine: StateMachine,
-        proposals: Proposals,
-        after: SnapshotAfter,
-    ) -> Self {
+    pub(crate) fn new(machine: StateMachine, proposals: Proposals, after: SnapshotAfter) -> Self {
         let (applied, _) = watch::channel(machine.applied().index);
         let flusher = machine.flusher();
         Self {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use futures::stream::FuturesUnordered;
 use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use openraft::{Raft, ReadPolicy};
 use tokio::sync::{mpsc, oneshot, watch};
 

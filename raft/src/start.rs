@@ -62,8 +62,7 @@ async fn assemble(
 
     let (view, hub) = (machine.view(), machine.hub());
     let proposals = Proposals::new();
-    let after =
-        SnapshotAfter { entries: config.snapshot_entries, bytes: config.snapshot_bytes };
+    let after = SnapshotAfter { entries: config.snapshot_entries, bytes: config.snapshot_bytes };
     let machine = Machine::new(machine, proposals.clone(), after);
     let (applied, snapshot_due) = (machine.applied(), machine.snapshot_due());
     let directory = Directory::new(transport.clone(), config.cluster_id, config.node_id);

@@ -62,7 +62,14 @@ pub async fn run(options: Options) -> Result<()> {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.set_header([
-        "MEMBERS", "WORKLOAD", "CLIENTS", "", "PER SECOND", "P50 MS", "P99 MS", "CPU µS A REQUEST",
+        "MEMBERS",
+        "WORKLOAD",
+        "CLIENTS",
+        "",
+        "PER SECOND",
+        "P50 MS",
+        "P99 MS",
+        "CPU µS A REQUEST",
         "MIB",
     ]);
     for members in &options.members {
@@ -124,8 +131,7 @@ async fn round(
 }
 
 fn rows(table: &mut Table, members: usize, workload: Workload, clients: usize, sides: &[Side; 2]) {
-    let head =
-        || [members.to_string(), report::name(workload).to_owned(), clients.to_string()];
+    let head = || [members.to_string(), report::name(workload).to_owned(), clients.to_string()];
     for (name, side) in ["keelson", "rival"].iter().zip(sides) {
         let mut row = head().to_vec();
         row.push((*name).to_owned());
@@ -170,7 +176,12 @@ struct Cluster {
 }
 
 impl Cluster {
-    async fn start(binary: &Path, before: &[&str], members: usize, work_dir: &Path) -> Result<Self> {
+    async fn start(
+        binary: &Path,
+        before: &[&str],
+        members: usize,
+        work_dir: &Path,
+    ) -> Result<Self> {
         let dir = work_dir.join(format!("keelson-bench-{}", std::process::id()));
         std::fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
         let ports = free_ports(members * 2)?;

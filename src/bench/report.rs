@@ -19,8 +19,15 @@ pub fn table(outcomes: &[Outcome]) {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.set_header([
-        "WORKLOAD", "CLIENTS", "PER SECOND", "P50 MS", "P99 MS", "MAX MS", "ERRORS",
-        "SERVER CPU µS", "SERVER MIB",
+        "WORKLOAD",
+        "CLIENTS",
+        "PER SECOND",
+        "P50 MS",
+        "P99 MS",
+        "MAX MS",
+        "ERRORS",
+        "SERVER CPU µS",
+        "SERVER MIB",
     ]);
     for outcome in outcomes {
         let at = |quantile| millis(outcome.latency.value_at_quantile(quantile));

@@ -54,8 +54,7 @@ async fn member(options: &options::Member, founders: &options::Founders, dir: &P
         .map(|(name, peer_urls)| {
             let own = *name == options.name;
             let client_urls = if own { options.client_urls() } else { Vec::new() };
-            let member =
-                Member { name: name.clone(), peer_urls: peer_urls.clone(), client_urls };
+            let member = Member { name: name.clone(), peer_urls: peer_urls.clone(), client_urls };
             (identity::member(peer_urls, token), member)
         })
         .collect();
@@ -146,15 +145,12 @@ pub fn address(url: &str) -> Result<SocketAddr> {
     }
     let rest = rest.trim_end_matches('/');
     let rest = rest.replace("localhost", "127.0.0.1");
-    rest.parse().with_context(|| {
-        format!("{url:?}: expected IP in URL for binding, and a port")
-    })
+    rest.parse().with_context(|| format!("{url:?}: expected IP in URL for binding, and a port"))
 }
 
 fn client_tls(options: &options::Member) -> Result<Arc<rustls::ServerConfig>> {
-    let read = |path: &Path| {
-        std::fs::read(path).with_context(|| format!("read {}", path.display()))
-    };
+    let read =
+        |path: &Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
     let (Some(certificate), Some(key)) = (&options.cert_file, &options.key_file) else {
         bail!("an https client URL needs --cert-file and --key-file");
     };

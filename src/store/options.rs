@@ -46,16 +46,34 @@ pub struct Member {
     #[arg(long, value_name = "DIR", env = "ETCD_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
     /// URLs to listen on for clients.
-    #[arg(long, value_name = "URLS", value_delimiter = ',', env = "ETCD_LISTEN_CLIENT_URLS", default_value = "http://localhost:2379")]
+    #[arg(
+        long,
+        value_name = "URLS",
+        value_delimiter = ',',
+        env = "ETCD_LISTEN_CLIENT_URLS",
+        default_value = "http://localhost:2379"
+    )]
     pub listen_client_urls: Vec<String>,
     /// This member's client URLs, told to the others and to clients.
     #[arg(long, value_name = "URLS", value_delimiter = ',', env = "ETCD_ADVERTISE_CLIENT_URLS")]
     pub advertise_client_urls: Vec<String>,
     /// URLs to listen on for other members.
-    #[arg(long, value_name = "URLS", value_delimiter = ',', env = "ETCD_LISTEN_PEER_URLS", default_value = "http://localhost:2380")]
+    #[arg(
+        long,
+        value_name = "URLS",
+        value_delimiter = ',',
+        env = "ETCD_LISTEN_PEER_URLS",
+        default_value = "http://localhost:2380"
+    )]
     pub listen_peer_urls: Vec<String>,
     /// This member's peer URLs, told to the others.
-    #[arg(long, value_name = "URLS", value_delimiter = ',', env = "ETCD_INITIAL_ADVERTISE_PEER_URLS", default_value = "http://localhost:2380")]
+    #[arg(
+        long,
+        value_name = "URLS",
+        value_delimiter = ',',
+        env = "ETCD_INITIAL_ADVERTISE_PEER_URLS",
+        default_value = "http://localhost:2380"
+    )]
     pub initial_advertise_peer_urls: Vec<String>,
     /// All founding members: NAME=URL,NAME=URL [default: this one alone]
     #[arg(long, value_name = "MEMBERS", env = "ETCD_INITIAL_CLUSTER")]
@@ -64,7 +82,12 @@ pub struct Member {
     #[arg(long, value_name = "STATE", env = "ETCD_INITIAL_CLUSTER_STATE", default_value = "new")]
     pub initial_cluster_state: String,
     /// Keeps clusters apart that would otherwise have equal ids.
-    #[arg(long, value_name = "TOKEN", env = "ETCD_INITIAL_CLUSTER_TOKEN", default_value = "etcd-cluster")]
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "ETCD_INITIAL_CLUSTER_TOKEN",
+        default_value = "etcd-cluster"
+    )]
     pub initial_cluster_token: String,
     /// Milliseconds between heartbeats.
     #[arg(long, value_name = "MS", env = "ETCD_HEARTBEAT_INTERVAL", default_value_t = 100)]

@@ -105,7 +105,8 @@ pub async fn start(
             (None, CriClients::unix(path.as_ref()))
         }
         None => {
-            let mut config = RuntimeConfig::new(node_dir.join("runtime"), Arc::new(network.clone()));
+            let mut config =
+                RuntimeConfig::new(node_dir.join("runtime"), Arc::new(network.clone()));
             config.shim_cgroup = names.shim_cgroup();
             config.registries = Registries { plain_http: options.insecure_registry.clone() };
             let runtime = EmbeddedRuntime::start(config).await.context("start the runtime")?;

@@ -51,12 +51,7 @@ impl RunningStore {
 }
 
 /// Starts the member, or connects to the cluster that `--etcd-servers` names.
-pub async fn start(
-    options: &Options,
-    dirs: &Dirs,
-    pki: &Pki,
-    site: &Site,
-) -> Result<RunningStore> {
+pub async fn start(options: &Options, dirs: &Dirs, pki: &Pki, site: &Site) -> Result<RunningStore> {
     if !options.etcd_servers.is_empty() {
         return Ok(RunningStore { client: Arc::new(external(options)?), here: None });
     }

@@ -43,7 +43,12 @@ pub struct Options {
     pub event_ttl: Duration,
 
     /// URL on which the store answers etcd clients; TLS with a client certificate.
-    #[arg(long, value_name = "URL", default_value = "https://127.0.0.1:2379", help_heading = "Store")]
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "https://127.0.0.1:2379",
+        help_heading = "Store"
+    )]
     pub listen_client_urls: String,
     /// URLs of an etcd v3 cluster to use instead of the embedded store.
     #[arg(long, value_name = "URLS", value_delimiter = ',', help_heading = "Store")]
@@ -65,7 +70,12 @@ pub struct Options {
     pub election_timeout: u64,
 
     /// Addresses for pods.
-    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16", help_heading = "Controllers")]
+    #[arg(
+        long,
+        value_name = "CIDR",
+        default_value = "10.244.0.0/16",
+        help_heading = "Controllers"
+    )]
     pub cluster_cidr: IpNet,
     /// Time without a sign of life after which a node counts as unhealthy.
     #[arg(long, value_name = "TIME", default_value = "50s", value_parser = duration, help_heading = "Controllers")]

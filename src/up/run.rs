@@ -96,10 +96,7 @@ async fn serve(options: Options, dirs: &Dirs) -> Result<()> {
     };
     let controllers = tokio::spawn(keelson_controllers::run(client_for, config, token.clone()));
     let scheduler = tokio::spawn(keelson_scheduler::run(
-        kube::Client::new(
-            api.in_process(UserInfo::new("system:kube-scheduler", &[])),
-            "default",
-        ),
+        kube::Client::new(api.in_process(UserInfo::new("system:kube-scheduler", &[])), "default"),
         keelson_scheduler::Config::default(),
         token.clone(),
     ));
@@ -133,7 +130,8 @@ async fn serve(options: Options, dirs: &Dirs) -> Result<()> {
     if let Some(agent) = agent {
         agent.stop().await;
     }
-    let _ended = tokio::time::timeout(STOP_MAX, async { tokio::join!(controllers, scheduler) }).await;
+    let _ended =
+        tokio::time::timeout(STOP_MAX, async { tokio::join!(controllers, scheduler) }).await;
     store.stop().await;
     ended
 }

@@ -63,7 +63,11 @@ pub struct Welcome {
 impl Welcome {
     /// Prints it.
     pub fn print(&self) {
-        println!("Keelson {} is up after {:.1} s", env!("CARGO_PKG_VERSION"), self.took.as_secs_f64());
+        println!(
+            "Keelson {} is up after {:.1} s",
+            env!("CARGO_PKG_VERSION"),
+            self.took.as_secs_f64()
+        );
         println!();
         println!("  API server   {}", self.server);
         println!("  store        {}  (etcd v3; certificates in {})", self.store, self.store_pki);

@@ -21,7 +21,10 @@ fn the_api_server_names_what_is_wrong() -> Result<()> {
     )?;
     ensure!(wrong_type.contains("replicas") && wrong_type.contains("BadRequest"), "{wrong_type}");
     let invalid = create("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NOT_A_NAME}\n")?;
-    ensure!(invalid.contains("The ConfigMap \"NOT_A_NAME\" is invalid: metadata.name: Invalid value"), "{invalid}");
+    ensure!(
+        invalid.contains("The ConfigMap \"NOT_A_NAME\" is invalid: metadata.name: Invalid value"),
+        "{invalid}"
+    );
     let malformed = create("apiVersion: v1\nkind: [\n")?;
     ensure!(malformed.contains("error"), "{malformed}");
     let exists = cluster.kubectl(&["create", "configmap", "known"])?.failed()?;
@@ -30,7 +33,8 @@ fn the_api_server_names_what_is_wrong() -> Result<()> {
     ensure!(missing.contains("configmaps \"absent\" not found"), "{missing}");
     let selector = cluster.kubectl(&["get", "pods", "-l", "a in (b"])?.failed()?;
     ensure!(selector.contains("unable to parse requirement"), "{selector}");
-    let field = cluster.kubectl(&["get", "pods", "--field-selector", "spec.color=red"])?.failed()?;
+    let field =
+        cluster.kubectl(&["get", "pods", "--field-selector", "spec.color=red"])?.failed()?;
     ensure!(field.contains("field label not supported: spec.color"), "{field}");
 
     // A stale resourceVersion.

@@ -68,14 +68,17 @@ fn a_first_session_with_kubectl() -> Result<()> {
     cluster.apply(&deployment(&one))?;
     cluster.k("rollout status deployment/web --timeout=80s")?;
     let all = cluster.k("get deploy,rs,pods,svc -o wide")?;
-    for text in ["deployment.apps/web", "3/3", "replicaset.apps/web-", "pod/web-", "service/web", "Running"] {
+    for text in
+        ["deployment.apps/web", "3/3", "replicaset.apps/web-", "pod/web-", "service/web", "Running"]
+    {
         ensure!(all.contains(text), "{text} is missing in\n{all}");
     }
 
     // Service name through cluster DNS, Service address through the packet filter.
     cluster.apply(&pod("client", &one, "sleep 3600"))?;
     cluster.k("wait --for=condition=Ready pod/client --timeout=60s")?;
-    let resolved = cluster.kubectl(&["exec", "client", "--", "nslookup", "web.default.svc.cluster.local"])?;
+    let resolved =
+        cluster.kubectl(&["exec", "client", "--", "nslookup", "web.default.svc.cluster.local"])?;
     let address = cluster.field("svc web", "{.spec.clusterIP}")?;
     ensure!(resolved.out.contains(&address), "{} {}", resolved.out, resolved.err);
     let page = fetch(&cluster, "web")?;
@@ -115,12 +118,18 @@ fn a_first_session_with_kubectl() -> Result<()> {
     for (kind, patch) in [
         ("json", r#"[{"op":"add","path":"/metadata/labels/a","value":"json"}]"#),
         ("merge", r#"{"metadata":{"labels":{"b":"merge"}}}"#),
-        ("strategic", r#"{"spec":{"template":{"spec":{"containers":[{"name":"web","env":[{"name":"X","value":"1"}]}]}}}}"#),
+        (
+            "strategic",
+            r#"{"spec":{"template":{"spec":{"containers":[{"name":"web","env":[{"name":"X","value":"1"}]}]}}}}"#,
+        ),
     ] {
         cluster.kubectl(&["patch", "deployment", "web", "--type", kind, "-p", patch])?.ok()?;
     }
     let labels = cluster.field("deployment web", "{.metadata.labels}")?;
-    ensure!(labels.contains("json") && labels.contains("merge") && labels.contains("front"), "{labels}");
+    ensure!(
+        labels.contains("json") && labels.contains("merge") && labels.contains("front"),
+        "{labels}"
+    );
     let containers = cluster.field("deployment web", "{.spec.template.spec.containers[*].name}")?;
     ensure!(containers == "web", "a strategic patch replaced the list: {containers}");
     cluster.k("rollout status deployment/web --timeout=80s")?;

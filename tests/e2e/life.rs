@@ -23,8 +23,16 @@ fn a_port_in_use_is_named() -> Result<()> {
     let port = taken.local_addr()?.port().to_string();
     let dir = tempfile::tempdir()?;
     let mut up = Command::new(binary());
-    up.args(["up", "--no-agent", "--bind-address", "127.0.0.1", "--secure-port", &port, "--data-dir"])
-        .arg(dir.path().join("data"));
+    up.args([
+        "up",
+        "--no-agent",
+        "--bind-address",
+        "127.0.0.1",
+        "--secure-port",
+        &port,
+        "--data-dir",
+    ])
+    .arg(dir.path().join("data"));
     let error = run(up, None, Duration::from_secs(30))?.failed()?;
     ensure!(error.contains(&port) && error.contains("in use"), "{error}");
     Ok(())

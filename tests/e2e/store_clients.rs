@@ -21,7 +21,8 @@ fn etcdctl_reads_writes_watches_and_leases() -> Result<()> {
 
     ensure!(etcdctl(&["put", "greeting", "hello"])?.trim() == "OK");
     ensure!(etcdctl(&["get", "greeting"])? == "greeting\nhello\n");
-    let txn = "value(\"greeting\") = \"hello\"\n\nput greeting bonjour\nget greeting\n\nget greeting\n\n";
+    let txn =
+        "value(\"greeting\") = \"hello\"\n\nput greeting bonjour\nget greeting\n\nget greeting\n\n";
     let answer = cluster.etcdctl(&["txn"], Some(txn))?.ok()?;
     ensure!(answer.contains("SUCCESS") && answer.contains("bonjour"), "{answer}");
 
@@ -40,7 +41,8 @@ fn etcdctl_reads_writes_watches_and_leases() -> Result<()> {
     etcdctl(&["endpoint", "health"])?;
     etcdctl(&["member", "list"])?;
 
-    let refused = cluster.etcdctl(&["--cert", "/dev/null", "--key", "/dev/null", "get", "a"], None)?;
+    let refused =
+        cluster.etcdctl(&["--cert", "/dev/null", "--key", "/dev/null", "get", "a"], None)?;
     ensure!(refused.code != 0, "a client without a certificate was served");
     Ok(())
 }

@@ -91,11 +91,8 @@ async fn a_leader_is_killed_and_nothing_acknowledged_is_lost() -> Result<()> {
     members.ready(first).await?;
     for index in 0..3 {
         let store = members.client(index)?;
-        let request = pb::RangeRequest {
-            key: "w".into(),
-            range_end: "x".into(),
-            ..Default::default()
-        };
+        let request =
+            pb::RangeRequest { key: "w".into(), range_end: "x".into(), ..Default::default() };
         let kvs = store.range(request).await?.kvs;
         let found: BTreeMap<String, (String, i64)> = kvs
             .into_iter()
@@ -105,7 +102,10 @@ async fn a_leader_is_killed_and_nothing_acknowledged_is_lost() -> Result<()> {
             })
             .collect();
         for (key, wanted) in &acknowledged {
-            ensure!(found.get(key) == Some(wanted), "member {index} lost {key} (leader {first} -> {second})");
+            ensure!(
+                found.get(key) == Some(wanted),
+                "member {index} lost {key} (leader {first} -> {second})"
+            );
         }
     }
     println!(

@@ -171,10 +171,7 @@ impl Cluster {
     pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
         let kubectl = std::env::var_os("KEELSON_KUBECTL").unwrap_or_else(|| "kubectl".into());
         let mut command = Command::new(kubectl);
-        command
-            .env("KUBECONFIG", self.kubeconfig())
-            .env("HOME", self.dir.path())
-            .args(arguments);
+        command.env("KUBECONFIG", self.kubeconfig()).env("HOME", self.dir.path()).args(arguments);
         command
     }
 

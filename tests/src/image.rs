@@ -59,7 +59,11 @@ pub fn busybox(version: &str) -> Result<Image> {
         Ok(archive.append_data(&mut header, path, content)?)
     };
     file("bin/busybox", 0o755, &binary)?;
-    file("etc/passwd", 0o644, b"root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")?;
+    file(
+        "etc/passwd",
+        0o644,
+        b"root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n",
+    )?;
     file("etc/group", 0o644, b"root:x:0:\nnobody:x:65534:\n")?;
     file("version", 0o644, version.as_bytes())?;
     file("www/index.html", 0o644, format!("version {version}\n").as_bytes())?;

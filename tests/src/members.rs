@@ -135,7 +135,8 @@ impl Members {
             if self.children[index].is_none() {
                 continue;
             }
-            let own = self.client(index)?.status().await?.header.map_or(0, |header| header.member_id);
+            let own =
+                self.client(index)?.status().await?.header.map_or(0, |header| header.member_id);
             if own == leader && leader != 0 {
                 return Ok(Some(index));
             }

@@ -57,10 +57,14 @@ impl Registry {
                 self.request("POST", &format!("/v2/{repository}/blobs/uploads/"), &[], b"")?;
             let location = headers
                 .lines()
-                .find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case("location")))
+                .find_map(|line| {
+                    line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case("location"))
+                })
                 .map(|(_, value)| value.trim().to_owned())
                 .with_context(|| format!("an upload was answered {status}: {headers}"))?;
-            let path = location.split_once("/v2/").map_or(location.clone(), |(_, rest)| format!("/v2/{rest}"));
+            let path = location
+                .split_once("/v2/")
+                .map_or(location.clone(), |(_, rest)| format!("/v2/{rest}"));
             let sep = if path.contains('?') { '&' } else { '?' };
             let octets = ["Content-Type: application/octet-stream"];
             let (status, answer) =
@@ -83,7 +87,13 @@ impl Registry {
     }
 
     /// One request on a connection of its own; the status, and the rest as text.
-    fn request(&self, method: &str, path: &str, headers: &[&str], body: &[u8]) -> Result<(u16, String)> {
+    fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[&str],
+        body: &[u8],
+    ) -> Result<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         let mut head = format!(

@@ -310,7 +310,11 @@ impl WatchStream {
     }
 
     /// Reads on for one watcher; the bytes of what it found.
-    fn catch_up_one(&mut self, serial: Serial, outputs: &mut Vec<Output>) -> Result<usize, ReadError> {
+    fn catch_up_one(
+        &mut self,
+        serial: Serial,
+        outputs: &mut Vec<Output>,
+    ) -> Result<usize, ReadError> {
         let Some(state) = self.watchers.get(&serial) else { return Ok(0) };
         let (from, until) = match state.place {
             Place::Live { next, until } if next <= until => (next, until),

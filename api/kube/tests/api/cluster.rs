@@ -57,7 +57,11 @@ impl Cluster {
         cluster
     }
 
-    pub(crate) async fn send(&self, user: UserInfo, request: Request<Full<Bytes>>) -> Response<Body> {
+    pub(crate) async fn send(
+        &self,
+        user: UserInfo,
+        request: Request<Full<Bytes>>,
+    ) -> Response<Body> {
         self.server.in_process(user).oneshot(request).await.unwrap()
     }
 
