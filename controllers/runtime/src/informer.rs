@@ -118,11 +118,14 @@ impl<K: Watched> Informer<K> {
                 Delta::Progress => self.shared.store.write().seen = version,
             }
         }
+        // Who still waits for the first list is to end too, and not to wait for ever.
+        self.shared.synced.send_replace(true);
     }
 
-    /// Waits until the first list is in. False if the informer has ended before.
-    pub async fn synced(&self) -> bool {
-        self.shared.synced.subscribe().wait_for(|synced| *synced).await.is_ok()
+    /// Waits until the first list is in, or the informer has ended.
+    pub async fn synced(&self) {
+        // The sender lives as long as this handle does.
+        let _ = self.shared.synced.subscribe().wait_for(|synced| *synced).await;
     }
 
     /// The object of that key.
