@@ -130,8 +130,8 @@ pub fn run(scenario: Scenario) -> Result<Report, Failure> {
             *contents.lock() = Some(found);
         }
     });
-    let recovered = simulator
-        .run_until(scenario.duration + scenario.recovery, || contents.lock().is_some());
+    let recovered =
+        simulator.run_until(scenario.duration + scenario.recovery, || contents.lock().is_some());
     let (trace, steps) = simulator.trace();
     simulator.end();
 
