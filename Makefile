@@ -17,14 +17,14 @@ up: build ## build, then run the whole control plane until Ctrl-C
 	$(BINARY) up $(ARGS)
 
 build: packages
-	cargo build --release --workspace --all-targets
+	cargo build --release --workspace
 
-test: test-packages kubectl ## everything a change must pass; `make lint` is the other half
+test: test-packages kubectl ## the built binary, driven by stock clients
 	cargo fmt --all --check
-	cargo build --release --workspace --all-targets
-	KEELSON_KUBECTL=$(TOOLS)/kubectl cargo test --release --workspace
+	cargo build --release --workspace
+	KEELSON_KUBECTL=$(TOOLS)/kubectl cargo test --release --workspace --test e2e --test tidy
 
-test-nightly: test ## the long runs on top of it
+test-nightly: test ## the tests of every crate on top of it
 	KEELSON_KUBECTL=$(TOOLS)/kubectl KEELSON_NIGHTLY=1 cargo test --release --workspace
 
 bench: build test-packages ## beside Debian's etcd: rates, latency, server CPU
