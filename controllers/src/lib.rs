@@ -27,6 +27,7 @@ mod taint_eviction;
 pub use config::{Config, ConfigError};
 pub use env::SHARED_INFORMERS_USER;
 
+use futures::future::BoxFuture;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -62,33 +63,38 @@ const CONTROLLERS: &[Controller] = &[
     taint_eviction::ENTRY,
 ];
 
+/// Makes the client that acts as somebody, named as [`run`] says.
+pub type ClientFactory = Box<dyn Fn(&str) -> Client + Send + Sync>;
+
 /// Runs all controllers that `config` does not turn off, until cancelled.
 ///
 /// `clients` makes the client that acts as the service account of that name in `kube-system`, or,
 /// called with [`SHARED_INFORMERS_USER`], as that user. `config` must have no problems.
-pub async fn run(
-    clients: impl Fn(&str) -> Client + Send + Sync + 'static,
+pub fn run(
+    clients: ClientFactory,
     config: Config,
     token: CancellationToken,
-) {
-    let config = Arc::new(config);
-    let mut tasks = JoinSet::new();
-    let informers = Informers::start(&clients(SHARED_INFORMERS_USER), &token, &mut tasks);
-    for controller in CONTROLLERS.iter().filter(|one| config.enables(one.name)) {
-        let env = Env {
-            client: clients(controller.account),
-            config: config.clone(),
-            informers: informers.clone(),
-            token: token.clone(),
-        };
-        tracing::debug!(controller = controller.name, "starting");
-        tasks.spawn((controller.run)(env));
-    }
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended
-            && error.is_panic()
-        {
-            tracing::error!(%error, "a controller ended in a panic");
+) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let config = Arc::new(config);
+        let mut tasks = JoinSet::new();
+        let informers = Informers::start(&clients(SHARED_INFORMERS_USER), &token, &mut tasks);
+        for controller in CONTROLLERS.iter().filter(|one| config.enables(one.name)) {
+            let env = Env {
+                client: clients(controller.account),
+                config: config.clone(),
+                informers: informers.clone(),
+                token: token.clone(),
+            };
+            tracing::debug!(controller = controller.name, "starting");
+            tasks.spawn((controller.run)(env));
         }
-    }
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                tracing::error!(%error, "a controller ended in a panic");
+            }
+        }
+    })
 }

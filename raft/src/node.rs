@@ -1,5 +1,6 @@
 //! Node: a running member. What the faces of the store call; clones share it.
 
+use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,8 +60,11 @@ impl Node {
     /// Starts a member on a data directory and the state that belongs to it. When this returns,
     /// the state is replayed to what was known to be committed, and a cluster of one is ready for
     /// proposals.
-    pub async fn start(config: NodeConfig, machine: StateMachine) -> Result<Self, StartError> {
-        start::start(config, machine).await
+    pub fn start(
+        config: NodeConfig,
+        machine: StateMachine,
+    ) -> BoxFuture<'static, Result<Self, StartError>> {
+        Box::pin(async move { start::start(config, machine).await })
     }
 
     /// Has a command applied. The reply is this member's own: what it says can be read here.

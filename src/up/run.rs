@@ -94,7 +94,8 @@ async fn serve(options: Options, dirs: &Dirs) -> Result<()> {
         root_ca: pki.ca.certificate.clone(),
         ..keelson_controllers::Config::default()
     };
-    let controllers = tokio::spawn(keelson_controllers::run(client_for, config, token.clone()));
+    let controllers =
+        tokio::spawn(keelson_controllers::run(Box::new(client_for), config, token.clone()));
     let scheduler = tokio::spawn(keelson_scheduler::run(
         kube::Client::new(api.in_process(UserInfo::new("system:kube-scheduler", &[])), "default"),
         keelson_scheduler::Config::default(),

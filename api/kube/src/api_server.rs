@@ -1,5 +1,6 @@
 //! ApiServer: the parts put together.
 
+use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -46,39 +47,51 @@ pub struct ApiServer {
 impl ApiServer {
     /// Opens the caches and makes the objects that every cluster has. When this returns, requests
     /// are answered.
-    pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
-        let range = config.service_cluster_ip_range.first().ok_or(StartError::NoServiceRange)?;
-        let addresses = Addresses::new(*range, config.service_node_port_range);
-        let tokens = Tokens::new(
-            &config.service_account_signing_key,
-            &config.service_account_keys,
-            config.service_account_issuer.clone(),
-        )?;
-        let stop = CancellationToken::new();
-        let storage = Arc::new(Storage::new(store));
-        let caches = Caches::start(storage.clone(), stop.clone()).await?;
-        let rbac = Rbac::new(&caches).await?;
-        let context = Arc::new(Context {
-            config,
-            storage,
-            caches,
-            tokens,
-            rbac,
-            nodes: NodeAuthorizer::new(bootstrap::rbac::node_rules()),
-            addresses,
-            metrics: Metrics::default(),
-            bootstrapped: AtomicBool::new(false),
-            stop,
-        });
-        bootstrap::run(&context).await?;
-        context.bootstrapped.store(true, Ordering::Release);
-        tokio::spawn(compaction::run(context.clone()));
-        Ok(ApiServer { context })
+    pub fn start(
+        config: Config,
+        store: Arc<dyn Store>,
+    ) -> BoxFuture<'static, Result<Self, StartError>> {
+        Box::pin(async move {
+            let range =
+                config.service_cluster_ip_range.first().ok_or(StartError::NoServiceRange)?;
+            let addresses = Addresses::new(*range, config.service_node_port_range);
+            let tokens = Tokens::new(
+                &config.service_account_signing_key,
+                &config.service_account_keys,
+                config.service_account_issuer.clone(),
+            )?;
+            let stop = CancellationToken::new();
+            let storage = Arc::new(Storage::new(store));
+            let caches = Caches::start(storage.clone(), stop.clone()).await?;
+            let rbac = Rbac::new(&caches).await?;
+            let context = Arc::new(Context {
+                config,
+                storage,
+                caches,
+                tokens,
+                rbac,
+                nodes: NodeAuthorizer::new(bootstrap::rbac::node_rules()),
+                addresses,
+                metrics: Metrics::default(),
+                bootstrapped: AtomicBool::new(false),
+                stop,
+            });
+            bootstrap::run(&context).await?;
+            context.bootstrapped.store(true, Ordering::Release);
+            tokio::spawn(compaction::run(context.clone()));
+            Ok(ApiServer { context })
+        })
     }
 
     /// Serves connections on a listener until the server stops.
-    pub async fn serve(&self, listener: TcpListener, tls: Arc<rustls::ServerConfig>) {
-        server::serve(self.context.clone(), listener, tls, self.context.stop.clone()).await;
+    pub fn serve(
+        &self,
+        listener: TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+    ) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            server::serve(self.context.clone(), listener, tls, self.context.stop.clone()).await;
+        })
     }
 
     /// Whether the server's own objects are there.

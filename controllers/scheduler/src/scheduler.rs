@@ -1,5 +1,6 @@
 //! The scheduling task: takes in what changes, decides, and hands out what is to be written.
 
+use futures::future::BoxFuture;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,45 +38,47 @@ enum Written {
 }
 
 /// Places pods on nodes until cancelled. `config` must have no problems.
-pub async fn run(client: Client, config: Config, token: CancellationToken) {
-    let (sender, mut events) = mpsc::channel(EVENTS_MAX);
-    let mut feeds = JoinSet::new();
-    let pods = Source::all::<Pod>().fields("status.phase!=Succeeded,status.phase!=Failed");
-    let pods = Reflector::new(client.clone(), pods);
-    feeds.spawn(feed(pods, Event::Pods, sender.clone(), token.clone()));
-    let nodes = Reflector::new(client.clone(), Source::all::<Node>());
-    feeds.spawn(feed(nodes, Event::Nodes, sender, token.clone()));
+pub fn run(client: Client, config: Config, token: CancellationToken) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let (sender, mut events) = mpsc::channel(EVENTS_MAX);
+        let mut feeds = JoinSet::new();
+        let pods = Source::all::<Pod>().fields("status.phase!=Succeeded,status.phase!=Failed");
+        let pods = Reflector::new(client.clone(), pods);
+        feeds.spawn(feed(pods, Event::Pods, sender.clone(), token.clone()));
+        let nodes = Reflector::new(client.clone(), Source::all::<Node>());
+        feeds.spawn(feed(nodes, Event::Nodes, sender, token.clone()));
 
-    let recorder = Recorder::start(client.clone(), "default-scheduler", token.clone());
-    let mut scheduler = Scheduler::new(config, Writer::new(client, recorder));
-    loop {
-        let due = scheduler.queue.next_due().map(tokio::time::Instant::from_std);
-        let ready = scheduler.may_decide() && scheduler.queue.has_work(Instant::now());
-        tokio::select! {
-            biased;
-            () = token.cancelled() => break,
-            Some(written) = scheduler.writes.join_next() => scheduler.take_written(written),
-            Some(event) = events.recv() => {
-                scheduler.take_in(event, Instant::now());
-                while let Ok(event) = events.try_recv() {
+        let recorder = Recorder::start(client.clone(), "default-scheduler", token.clone());
+        let mut scheduler = Scheduler::new(config, Writer::new(client, recorder));
+        loop {
+            let due = scheduler.queue.next_due().map(tokio::time::Instant::from_std);
+            let ready = scheduler.may_decide() && scheduler.queue.has_work(Instant::now());
+            tokio::select! {
+                biased;
+                () = token.cancelled() => break,
+                Some(written) = scheduler.writes.join_next() => scheduler.take_written(written),
+                Some(event) = events.recv() => {
                     scheduler.take_in(event, Instant::now());
+                    while let Ok(event) = events.try_recv() {
+                        scheduler.take_in(event, Instant::now());
+                    }
+                }
+                () = std::future::ready(()), if ready => {}
+                () = sleep_until(due), if due.is_some() && scheduler.may_decide() => {}
+            }
+            for _ in 0..DECISIONS_IN_A_ROW_MAX {
+                if !scheduler.may_decide() || !scheduler.decide_next(Instant::now()) {
+                    break;
                 }
             }
-            () = std::future::ready(()), if ready => {}
-            () = sleep_until(due), if due.is_some() && scheduler.may_decide() => {}
-        }
-        for _ in 0..DECISIONS_IN_A_ROW_MAX {
-            if !scheduler.may_decide() || !scheduler.decide_next(Instant::now()) {
-                break;
+            // Ready work must not keep the writes of this thread's other tasks waiting.
+            if ready {
+                tokio::task::yield_now().await;
             }
         }
-        // Ready work must not keep the writes of this thread's other tasks waiting.
-        if ready {
-            tokio::task::yield_now().await;
-        }
-    }
-    scheduler.writes.shutdown().await;
-    while feeds.join_next().await.is_some() {}
+        scheduler.writes.shutdown().await;
+        while feeds.join_next().await.is_some() {}
+    })
 }
 
 async fn sleep_until(due: Option<tokio::time::Instant>) {

@@ -1,4 +1,5 @@
 //! The agent's life: start, its tasks, and the end, which leaves containers running.
+use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,63 +49,66 @@ pub struct Agent {
 impl Agent {
     /// Starts all tasks; the Node is registered in the background as soon as the API server answers.
     /// `client` acts as `system:node:<name>`.
-    pub async fn start(
+    pub fn start(
         config: AgentConfig,
         client: kube::Client,
         cri: CriClients,
-    ) -> Result<Self, StartError> {
-        if config.node_name.is_empty() {
-            return Err(StartError::Config("node name is empty"));
-        }
-        if config.node_ips.is_empty() {
-            return Err(StartError::Config("no node address"));
-        }
-        for path in [config.root_dir.join("pods"), config.pod_logs_dir.clone()] {
-            std::fs::create_dir_all(&path)
-                .map_err(|source| StartError::Directory { path, source })?;
-        }
-        let asked = cri::VersionRequest { version: "v1".into() };
-        let version = cri.runtime.clone().version(asked).await.map_err(Box::new)?.into_inner();
-        let mailboxes = Arc::new(Mailboxes::default());
-        let (recorder, events) = Recorder::start(client.clone(), config.node_name.clone());
-        let told = mailboxes.clone();
-        let nudge = Arc::new(move |uid: &str| {
-            told.get(uid).iter().for_each(|m| m.put(|mail| mail.objects_changed = true));
-        });
-        let pulls = if config.serialize_image_pulls { 1 } else { config.max_parallel_image_pulls };
-        let cx = Arc::new(Context {
-            objects: ObjectCache::new(client.clone(), nudge),
-            services: ServiceCache::new(),
-            tokens: TokenCache::default(),
-            pulls: Semaphore::new(pulls.max(1)),
-            machine: Machine::read(&config.root_dir),
-            cgroups: if config.make_cgroups {
-                Cgroups::of_host(config.pod_max_pids)
-            } else {
-                Cgroups::default()
-            },
-            runtime_name: version.runtime_name,
-            runtime_version: version.runtime_version,
-            recorder,
-            mailboxes,
-            cri,
-            client,
-            config,
-        });
-        let workers = Arc::new(Workers::new(cx.clone()));
-        let mut tasks = JoinSet::new();
-        tasks.spawn(events);
-        let own = cx.clone();
-        tasks.spawn(async move { own.services.run(own.client.clone()).await });
-        tasks.spawn(run_pleg(cx.clone()));
-        tasks.spawn(rotate_logs(cx.clone()));
-        let (own, own_workers) = (cx.clone(), workers.clone());
-        tasks.spawn(async move {
-            pod_source::run(own.client.clone(), &own.config.node_name, &own_workers).await;
-        });
-        let own = cx.clone();
-        tasks.spawn(async move { keep_node(&own).await });
-        Ok(Self { cx, workers, tasks: Mutex::new(tasks) })
+    ) -> BoxFuture<'static, Result<Self, StartError>> {
+        Box::pin(async move {
+            if config.node_name.is_empty() {
+                return Err(StartError::Config("node name is empty"));
+            }
+            if config.node_ips.is_empty() {
+                return Err(StartError::Config("no node address"));
+            }
+            for path in [config.root_dir.join("pods"), config.pod_logs_dir.clone()] {
+                std::fs::create_dir_all(&path)
+                    .map_err(|source| StartError::Directory { path, source })?;
+            }
+            let asked = cri::VersionRequest { version: "v1".into() };
+            let version = cri.runtime.clone().version(asked).await.map_err(Box::new)?.into_inner();
+            let mailboxes = Arc::new(Mailboxes::default());
+            let (recorder, events) = Recorder::start(client.clone(), config.node_name.clone());
+            let told = mailboxes.clone();
+            let nudge = Arc::new(move |uid: &str| {
+                told.get(uid).iter().for_each(|m| m.put(|mail| mail.objects_changed = true));
+            });
+            let pulls =
+                if config.serialize_image_pulls { 1 } else { config.max_parallel_image_pulls };
+            let cx = Arc::new(Context {
+                objects: ObjectCache::new(client.clone(), nudge),
+                services: ServiceCache::new(),
+                tokens: TokenCache::default(),
+                pulls: Semaphore::new(pulls.max(1)),
+                machine: Machine::read(&config.root_dir),
+                cgroups: if config.make_cgroups {
+                    Cgroups::of_host(config.pod_max_pids)
+                } else {
+                    Cgroups::default()
+                },
+                runtime_name: version.runtime_name,
+                runtime_version: version.runtime_version,
+                recorder,
+                mailboxes,
+                cri,
+                client,
+                config,
+            });
+            let workers = Arc::new(Workers::new(cx.clone()));
+            let mut tasks = JoinSet::new();
+            tasks.spawn(events);
+            let own = cx.clone();
+            tasks.spawn(async move { own.services.run(own.client.clone()).await });
+            tasks.spawn(run_pleg(cx.clone()));
+            tasks.spawn(rotate_logs(cx.clone()));
+            let (own, own_workers) = (cx.clone(), workers.clone());
+            tasks.spawn(async move {
+                pod_source::run(own.client.clone(), &own.config.node_name, &own_workers).await;
+            });
+            let own = cx.clone();
+            tasks.spawn(async move { keep_node(&own).await });
+            Ok(Self { cx, workers, tasks: Mutex::new(tasks) })
+        })
     }
 
     /// The kubelet API. It trusts whoever reaches it: serve it on a connection in memory, or by `serve_kubelet`.

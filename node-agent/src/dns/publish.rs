@@ -1,5 +1,6 @@
 //! The `kube-dns` Service and this node's EndpointSlice of it.
 
+use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -39,38 +40,40 @@ pub struct Publication {
 /// Makes Service and slice, and makes them again whenever they are changed or deleted, until `token`
 /// is cancelled. A `kube-dns` Service with a selector is somebody's own DNS: it stays, and no slice is
 /// made for it. The client must be allowed to get, create and update both in kube-system.
-pub async fn publish(
+pub fn publish(
     client: Client,
     catalog: Arc<Catalog>,
     publication: Publication,
     token: CancellationToken,
-) {
-    let key = ServiceKey::new(NAMESPACE, NAME);
-    let mut changes = catalog.subscribe();
-    let mut wait = RETRY[0];
-    loop {
-        let done = ensure(&client, &publication).await;
-        let again = async {
-            match done {
-                Ok(()) => {
-                    wait = RETRY[0];
-                    while !changes.next().await.contains(&key) {}
-                }
-                Err(error) => {
-                    // The API server may only just be starting; later it is worth a look.
-                    if wait == RETRY[1] {
-                        tracing::warn!(%error, "cannot publish the cluster DNS");
+) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let key = ServiceKey::new(NAMESPACE, NAME);
+        let mut changes = catalog.subscribe();
+        let mut wait = RETRY[0];
+        loop {
+            let done = ensure(&client, &publication).await;
+            let again = async {
+                match done {
+                    Ok(()) => {
+                        wait = RETRY[0];
+                        while !changes.next().await.contains(&key) {}
                     }
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(RETRY[1]);
+                    Err(error) => {
+                        // The API server may only just be starting; later it is worth a look.
+                        if wait == RETRY[1] {
+                            tracing::warn!(%error, "cannot publish the cluster DNS");
+                        }
+                        tokio::time::sleep(wait).await;
+                        wait = (wait * 2).min(RETRY[1]);
+                    }
                 }
+            };
+            tokio::select! {
+                () = token.cancelled() => return,
+                () = again => {}
             }
-        };
-        tokio::select! {
-            () = token.cancelled() => return,
-            () = again => {}
         }
-    }
+    })
 }
 
 async fn ensure(client: &Client, publication: &Publication) -> Result<(), kube::Error> {

@@ -1,5 +1,6 @@
 //! The DNS server: sockets, and the way from a question to its answer.
 
+use futures::future::BoxFuture;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -94,13 +95,15 @@ impl DnsServer {
     }
 
     /// Answers until `token` is cancelled.
-    pub async fn run(self, token: CancellationToken) {
-        let mut tasks = JoinSet::new();
-        for (udp, tcp) in self.sockets {
-            tasks.spawn(serve_udp(Arc::new(udp), Arc::clone(&self.resolver)));
-            tasks.spawn(serve_tcp(tcp, Arc::clone(&self.resolver)));
-        }
-        token.cancelled().await;
+    pub fn run(self, token: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let mut tasks = JoinSet::new();
+            for (udp, tcp) in self.sockets {
+                tasks.spawn(serve_udp(Arc::new(udp), Arc::clone(&self.resolver)));
+                tasks.spawn(serve_tcp(tcp, Arc::clone(&self.resolver)));
+            }
+            token.cancelled().await;
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Services on this node: one catalog, and proxy and DNS on it.
 
+use futures::future::BoxFuture;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -34,39 +35,41 @@ impl NodeServices {
     /// Starts informers, proxy and DNS; they end when `token` is cancelled. `client` must be allowed
     /// to list and watch Services and EndpointSlices, and, with DNS, to get, create and update both
     /// in kube-system. Call it when the pod network has its range: DNS listens on the node's address.
-    pub async fn start(
+    pub fn start(
         config: NodeServicesConfig,
         client: Client,
         token: CancellationToken,
-    ) -> Result<Self, DnsError> {
-        let catalog = Catalog::new();
-        let mut tasks = JoinSet::new();
-        let node_name = config.proxy.node_name.clone();
-        if let Some(settings) = config.dns {
-            let address = settings.listen.first().copied().ok_or(DnsError::NoAddress)?;
-            let server = DnsServer::bind(settings, Arc::clone(&catalog)).await?;
-            let publication = Publication {
-                node_name,
-                cluster_ip: config.dns_cluster_ip,
-                address,
-                port: server.port(),
-            };
-            tasks.spawn(server.run(token.clone()));
-            tasks.spawn(dns::publish(
-                client.clone(),
-                Arc::clone(&catalog),
-                publication,
-                token.clone(),
-            ));
-        }
-        let proxy = proxy::run(Arc::clone(&catalog), config.proxy, token.clone());
-        tasks.spawn(async move {
-            if let Err(error) = proxy.await {
-                tracing::error!(%error, "services have no addresses on this node");
+    ) -> BoxFuture<'static, Result<Self, DnsError>> {
+        Box::pin(async move {
+            let catalog = Catalog::new();
+            let mut tasks = JoinSet::new();
+            let node_name = config.proxy.node_name.clone();
+            if let Some(settings) = config.dns {
+                let address = settings.listen.first().copied().ok_or(DnsError::NoAddress)?;
+                let server = DnsServer::bind(settings, Arc::clone(&catalog)).await?;
+                let publication = Publication {
+                    node_name,
+                    cluster_ip: config.dns_cluster_ip,
+                    address,
+                    port: server.port(),
+                };
+                tasks.spawn(server.run(token.clone()));
+                tasks.spawn(dns::publish(
+                    client.clone(),
+                    Arc::clone(&catalog),
+                    publication,
+                    token.clone(),
+                ));
             }
-        });
-        tasks.spawn(services::run(Arc::clone(&catalog), client, token.clone()));
-        Ok(Self { catalog, token, tasks })
+            let proxy = proxy::run(Arc::clone(&catalog), config.proxy, token.clone());
+            tasks.spawn(async move {
+                if let Err(error) = proxy.await {
+                    tracing::error!(%error, "services have no addresses on this node");
+                }
+            });
+            tasks.spawn(services::run(Arc::clone(&catalog), client, token.clone()));
+            Ok(Self { catalog, token, tasks })
+        })
     }
 
     /// Services and endpoints as this node knows them.

@@ -1,5 +1,6 @@
 //! The built-in pod network: one routed veth pair a pod.
 
+use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -54,42 +55,44 @@ struct State {
 impl RoutedVeth {
     /// Prepares the host and adopts what an earlier process left: records, links, addresses.
     /// Needs root; call it inside a tokio runtime, in the host's network namespace.
-    pub async fn start(config: NetworkConfig) -> Result<Self, PodNetworkError> {
-        assert!(
-            (1..=NetworkConfig::LINK_PREFIX_LEN_MAX).contains(&config.link_prefix.len()),
-            "link prefix {:?} must have one to four letters",
-            config.link_prefix
-        );
-        let records = Records::open(&config.state_dir)?;
-        let host = Netlink::here()?;
-        let mtu = match config.mtu {
-            Some(mtu) => mtu,
-            None => host.default_mtu().await?,
-        };
-        let mut state = State::default();
-        for record in records.load_pods()? {
-            state.ipam.adopt(&record.sandbox_id, &record.ips);
-            state.pods.insert(record.sandbox_id.clone(), record);
-        }
-        // A node that does not know its ranges yet goes on with those that it had.
-        let ranges = if config.pod_ranges.is_empty() {
-            records.load_host()?.unwrap_or_default().pod_ranges
-        } else {
-            config.pod_ranges.clone()
-        };
-        let shared = Shared {
-            config,
-            host,
-            nft: Nft,
-            records,
-            mtu,
-            state: Mutex::new(state),
-            rules: tokio::sync::Mutex::default(),
-        };
-        let network = Self { shared: Arc::new(shared) };
-        network.remove_unknown_links().await?;
-        network.set_pod_ranges(&ranges).await?;
-        Ok(network)
+    pub fn start(config: NetworkConfig) -> BoxFuture<'static, Result<Self, PodNetworkError>> {
+        Box::pin(async move {
+            assert!(
+                (1..=NetworkConfig::LINK_PREFIX_LEN_MAX).contains(&config.link_prefix.len()),
+                "link prefix {:?} must have one to four letters",
+                config.link_prefix
+            );
+            let records = Records::open(&config.state_dir)?;
+            let host = Netlink::here()?;
+            let mtu = match config.mtu {
+                Some(mtu) => mtu,
+                None => host.default_mtu().await?,
+            };
+            let mut state = State::default();
+            for record in records.load_pods()? {
+                state.ipam.adopt(&record.sandbox_id, &record.ips);
+                state.pods.insert(record.sandbox_id.clone(), record);
+            }
+            // A node that does not know its ranges yet goes on with those that it had.
+            let ranges = if config.pod_ranges.is_empty() {
+                records.load_host()?.unwrap_or_default().pod_ranges
+            } else {
+                config.pod_ranges.clone()
+            };
+            let shared = Shared {
+                config,
+                host,
+                nft: Nft,
+                records,
+                mtu,
+                state: Mutex::new(state),
+                rules: tokio::sync::Mutex::default(),
+            };
+            let network = Self { shared: Arc::new(shared) };
+            network.remove_unknown_links().await?;
+            network.set_pod_ranges(&ranges).await?;
+            Ok(network)
+        })
     }
 
     /// Sets the node's pod ranges, once they are known or when they change. Pods that run keep their

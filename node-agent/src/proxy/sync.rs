@@ -1,5 +1,6 @@
 //! The proxy's task: hears of changes, gathers them for a moment, applies them.
 
+use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,35 +27,37 @@ pub enum ProxyError {
 
 /// Keeps the node's tables as the catalog has the Services, until `token` is cancelled. The tables
 /// stay then: connections go on, and the next process takes over. Needs root.
-pub async fn run(
+pub fn run(
     catalog: Arc<Catalog>,
     config: ProxyConfig,
     token: CancellationToken,
-) -> Result<(), ProxyError> {
-    let mut changes = catalog.subscribe();
-    let mut proxy = Proxy::new(catalog, config);
-    let mut pending = BTreeSet::new();
-    let mut wait = RETRY[0];
-    loop {
-        tokio::select! {
-            () = token.cancelled() => return Ok(()),
-            // After a failure everything is tried again, whether or not something changes.
-            changed = changes.next() => pending.extend(changed),
-            () = tokio::time::sleep(wait), if !proxy.in_force => {}
-        }
-        tokio::time::sleep(proxy.config.gather).await;
-        pending.extend(changes.take());
-        match proxy.sync(std::mem::take(&mut pending)).await {
-            Ok(()) => wait = RETRY[0],
-            Err(error @ NftError::Start(_)) if !proxy.started => {
-                return Err(ProxyError::Tool(error));
+) -> BoxFuture<'static, Result<(), ProxyError>> {
+    Box::pin(async move {
+        let mut changes = catalog.subscribe();
+        let mut proxy = Proxy::new(catalog, config);
+        let mut pending = BTreeSet::new();
+        let mut wait = RETRY[0];
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return Ok(()),
+                // After a failure everything is tried again, whether or not something changes.
+                changed = changes.next() => pending.extend(changed),
+                () = tokio::time::sleep(wait), if !proxy.in_force => {}
             }
-            Err(error) => {
-                tracing::warn!(%error, "service rules were refused: making them anew");
-                wait = (wait * 2).min(RETRY[1]);
+            tokio::time::sleep(proxy.config.gather).await;
+            pending.extend(changes.take());
+            match proxy.sync(std::mem::take(&mut pending)).await {
+                Ok(()) => wait = RETRY[0],
+                Err(error @ NftError::Start(_)) if !proxy.started => {
+                    return Err(ProxyError::Tool(error));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "service rules were refused: making them anew");
+                    wait = (wait * 2).min(RETRY[1]);
+                }
             }
         }
-    }
+    })
 }
 
 struct Proxy {

@@ -1,5 +1,6 @@
 //! The runtime as its owner sees it: started, served, stopped.
 
+use futures::future::BoxFuture;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,32 +51,35 @@ pub struct CriConnector {
 
 impl EmbeddedRuntime {
     /// Opens the root folder, adopts the sandboxes and containers in it, and is ready to serve.
-    pub async fn start(config: RuntimeConfig) -> Result<Self, RuntimeError> {
-        // Image pulls use the process's TLS provider; another component may have set it before.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let layout = Layout::new(&config.root_dir);
-        for folder in [layout.root().to_owned(), layout.sandboxes(), layout.containers()] {
-            std::fs::create_dir_all(&folder).during("root folder")?;
-        }
-        // Overlays and bundles are named by absolute paths.
-        let layout = Layout::new(&std::fs::canonicalize(layout.root()).during("root folder")?);
-        let images = ImageStore::open(&layout.images())?;
-        let cgroups = Cgroups::detect().during("cgroups")?;
-        let stopping = CancellationToken::new();
-        let streams = Streams::bind(config.streaming_address).await.during("streaming server")?;
-        let inner = Arc::new(Inner {
-            config,
-            layout,
-            images,
-            cgroups,
-            model: Model::new(),
-            streams,
-            tasks: TaskTracker::new(),
-            stopping,
-        });
-        inner.adopt().await?;
-        inner.serve_streams();
-        Ok(Self { inner })
+    pub fn start(config: RuntimeConfig) -> BoxFuture<'static, Result<Self, RuntimeError>> {
+        Box::pin(async move {
+            // Image pulls use the process's TLS provider; another component may have set it before.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let layout = Layout::new(&config.root_dir);
+            for folder in [layout.root().to_owned(), layout.sandboxes(), layout.containers()] {
+                std::fs::create_dir_all(&folder).during("root folder")?;
+            }
+            // Overlays and bundles are named by absolute paths.
+            let layout = Layout::new(&std::fs::canonicalize(layout.root()).during("root folder")?);
+            let images = ImageStore::open(&layout.images())?;
+            let cgroups = Cgroups::detect().during("cgroups")?;
+            let stopping = CancellationToken::new();
+            let streams =
+                Streams::bind(config.streaming_address).await.during("streaming server")?;
+            let inner = Arc::new(Inner {
+                config,
+                layout,
+                images,
+                cgroups,
+                model: Model::new(),
+                streams,
+                tasks: TaskTracker::new(),
+                stopping,
+            });
+            inner.adopt().await?;
+            inner.serve_streams();
+            Ok(Self { inner })
+        })
     }
 
     /// The two services, for a server of the caller's.

@@ -1,5 +1,6 @@
 //! Fills the catalog from the API server: one list and one watch a kind.
 
+use futures::future::BoxFuture;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -21,22 +22,28 @@ const PAGE_SIZE: u32 = 500;
 
 /// Keeps the catalog as the API server has it until `token` is cancelled. The client must be allowed
 /// to list and watch Services and EndpointSlices in all namespaces.
-pub async fn run(catalog: Arc<Catalog>, client: Client, token: CancellationToken) {
-    let (services_listed, mut services) = watch::channel(false);
-    let (slices_listed, mut slices) = watch::channel(false);
-    let sync = async {
-        // Senders live in the futures beside this one.
-        let _ = services.wait_for(|listed| *listed).await;
-        let _ = slices.wait_for(|listed| *listed).await;
-        catalog.set_synced();
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        () = token.cancelled() => {}
-        () = follow(Api::<Service>::all(client.clone()), ServiceSide::new(&catalog), services_listed) => {}
-        () = follow(Api::<EndpointSlice>::all(client), SliceSide::new(&catalog), slices_listed) => {}
-        () = sync => {}
-    }
+pub fn run(
+    catalog: Arc<Catalog>,
+    client: Client,
+    token: CancellationToken,
+) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let (services_listed, mut services) = watch::channel(false);
+        let (slices_listed, mut slices) = watch::channel(false);
+        let sync = async {
+            // Senders live in the futures beside this one.
+            let _ = services.wait_for(|listed| *listed).await;
+            let _ = slices.wait_for(|listed| *listed).await;
+            catalog.set_synced();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = follow(Api::<Service>::all(client.clone()), ServiceSide::new(&catalog), services_listed) => {}
+            () = follow(Api::<EndpointSlice>::all(client), SliceSide::new(&catalog), slices_listed) => {}
+            () = sync => {}
+        }
+    })
 }
 
 /// Where the events of one kind go.
