@@ -31,5 +31,7 @@ fn main() -> ExitCode {
         let code = keelson_node_agent::runtime::shim::main(arguments.into_iter().skip(2));
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
+    // Huge pages would double what an idle process holds. What it starts decides for itself.
+    let _as_before = nix::sys::prctl::set_thp_disable(true);
     cli::run(arguments)
 }
