@@ -27,7 +27,8 @@ test: test-packages kubectl ## the built binary, driven by stock clients
 test-nightly: test ## the tests of every crate on top of it
 	KEELSON_KUBECTL=$(TOOLS)/kubectl KEELSON_NIGHTLY=1 cargo test --release --workspace
 
-bench: build test-packages ## beside Debian's etcd: rates, latency, server CPU
+bench: build test-packages ## a whole control plane's cost, then the store beside Debian's etcd
+	$(SUDO) $(BINARY) bench cluster
 	$(BINARY) bench compare --rival etcd
 
 lint: packages

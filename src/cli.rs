@@ -26,7 +26,7 @@ enum Command {
     Down(down::Options),
     /// The store alone, with etcd's flags, and tools for its files.
     Store(Box<store::Options>),
-    /// Measure a store: rate, latency, server CPU and memory.
+    /// Measure a store or a whole control plane: rate, latency, CPU, memory, start.
     #[command(subcommand)]
     Bench(bench::Bench),
 }

@@ -1,7 +1,6 @@
 //! Ours and a rival etcd on the same machine, in alternating runs, as ratios.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use keelson_client::{GrpcStore, GrpcStoreConfig, Store as _};
 
 use super::load::{self, Workload};
-use super::report;
+use super::{ports, report};
 
 /// How long a cluster may take to answer its first linearizable read.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -184,7 +183,7 @@ impl Cluster {
     ) -> Result<Self> {
         let dir = work_dir.join(format!("keelson-bench-{}", std::process::id()));
         std::fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
-        let ports = free_ports(members * 2)?;
+        let ports = ports::free(members * 2)?;
         let peer = |index: usize| format!("http://127.0.0.1:{}", ports[index * 2 + 1]);
         let initial: Vec<String> =
             (0..members).map(|index| format!("m{index}={}", peer(index))).collect();
@@ -248,13 +247,4 @@ impl Drop for Cluster {
         }
         let _left_for_the_reader = std::fs::remove_dir_all(&self.dir);
     }
-}
-
-fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>()?;
-    Ok(listeners
-        .iter()
-        .map(|listener| listener.local_addr().map(|address| address.port()))
-        .collect::<std::io::Result<_>>()?)
 }

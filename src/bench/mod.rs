@@ -1,7 +1,11 @@
-//! `keelson bench`: loads a store, ours or any etcd v3 endpoint, and says what it costs.
+//! `keelson bench`: what a store, ours or any etcd v3 endpoint, and a whole control plane cost.
 
+mod api;
+mod cluster;
 mod compare;
+mod image;
 mod load;
+mod ports;
 mod process;
 mod report;
 
@@ -15,6 +19,8 @@ pub enum Bench {
     Store(load::Options),
     /// Start keelson and a rival etcd side by side on loopback, alternate runs, print ratios.
     Compare(compare::Options),
+    /// Start whole control planes and measure start, idle cost and pods (needs root).
+    Cluster(cluster::Options),
 }
 
 impl Bench {
@@ -23,6 +29,7 @@ impl Bench {
         match self {
             Self::Store(options) => load::run(options).await,
             Self::Compare(options) => compare::run(options).await,
+            Self::Cluster(options) => cluster::run(options).await,
         }
     }
 }
