@@ -19,13 +19,13 @@ up: build ## build, then run the whole control plane until Ctrl-C
 build: packages
 	cargo build --release --workspace
 
-test: test-packages kubectl ## the built binary, driven by stock clients
+test: test-packages kubectl ## every crate's tests, then the built binary, driven by stock clients
 	cargo fmt --all --check
 	cargo build --release --workspace
-	KEELSON_KUBECTL=$(TOOLS)/kubectl cargo test --release --workspace --test e2e --test tidy
+	KEELSON_KUBECTL=$(TOOLS)/kubectl cargo test --release --workspace --all-targets
 
-test-nightly: test ## the tests of every crate on top of it
-	KEELSON_KUBECTL=$(TOOLS)/kubectl KEELSON_NIGHTLY=1 cargo test --release --workspace
+test-nightly: test ## the same with the long runs of the simulator and of the log's damage
+	KEELSON_KUBECTL=$(TOOLS)/kubectl KEELSON_NIGHTLY=1 cargo test --release --workspace --all-targets
 
 bench: build test-packages ## a whole control plane's cost, then the store beside Debian's etcd
 	$(SUDO) $(BINARY) bench cluster
