@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use keelson_tests::cluster::binary;
-use keelson_tests::{Cluster, Settings, run};
+use keelson_tests::{Cluster, Settings, run, wait};
 
 #[test]
 fn a_second_start_on_the_same_directory_names_the_holder() -> Result<()> {
@@ -73,5 +73,18 @@ fn secrets_are_readable_by_their_owner_only() -> Result<()> {
         let found = mode(cluster.data_dir().join("pki").join(key))?;
         ensure!(found == 0o600, "{key} has mode {found:o}");
     }
+    Ok(())
+}
+
+#[test]
+fn an_ordinary_user_gets_everything_but_containers() -> Result<()> {
+    let cluster = Cluster::start(Settings { user: Some(65534), ..Settings::default() })?;
+    cluster.k("create deployment web --image=none:1 --replicas=2")?;
+    wait::until("the controllers to make pods", Duration::from_secs(30), || {
+        let pods = cluster.k("get pods -l app=web -o name")?;
+        Ok((pods.lines().count() == 2).then_some(()))
+    })?;
+    ensure!(cluster.k("get nodes")?.is_empty(), "no agent, no node");
+    ensure!(cluster.tail().contains("containers need root"), "{}", cluster.tail());
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `keelson up` as a user starts it, with stock clients pointed at it.
 
 use std::fs::File;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -28,6 +29,8 @@ pub struct Settings {
     pub no_agent: bool,
     /// More flags for `keelson up`.
     pub flags: Vec<String>,
+    /// Run as this user, from a copy of the binary that everybody may execute.
+    pub user: Option<u32>,
 }
 
 /// A running control plane; taken down with everything it left when dropped.
@@ -35,6 +38,7 @@ pub struct Cluster {
     child: Option<Child>,
     dir: tempfile::TempDir,
     arguments: Vec<String>,
+    user: Option<u32>,
     /// The API server's port.
     pub api_port: u16,
     /// The store's client port.
@@ -74,8 +78,14 @@ impl Cluster {
             arguments.push("--no-agent".to_owned());
         }
         arguments.extend(settings.flags);
+        let user = settings.user;
+        if let Some(user) = user {
+            let copy = dir.path().join("keelson");
+            std::fs::copy(binary(), &copy).context("copy the binary")?;
+            std::os::unix::fs::chown(dir.path(), Some(user), Some(user))?;
+        }
         let mut cluster =
-            Self { child: None, dir, arguments, api_port: ports[0], store_port: ports[1] };
+            Self { child: None, dir, arguments, user, api_port: ports[0], store_port: ports[1] };
         cluster.up()?;
         Ok(cluster)
     }
@@ -83,7 +93,15 @@ impl Cluster {
     /// Starts the process (again) on the same directory.
     pub fn up(&mut self) -> Result<()> {
         let log = File::options().append(true).create(true).open(self.log())?;
-        let child = Command::new(binary())
+        let mut command = match self.user {
+            None => Command::new(binary()),
+            Some(user) => {
+                let mut command = Command::new(self.dir.path().join("keelson"));
+                command.uid(user).gid(user).env("HOME", self.dir.path());
+                command
+            }
+        };
+        let child = command
             .arg("up")
             .arg("-v")
             .args(&self.arguments)
