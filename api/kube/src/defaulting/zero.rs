@@ -1,5 +1,6 @@
 //! What Go's encoder writes even when nobody set it: structs, and numbers, texts and truth values
-//! whose zero is not left out; and the constant defaults of single fields.
+//! whose zero is not left out; and the constant defaults of single fields. What it leaves out, lists
+//! and maps with nothing in them, goes.
 
 use serde_json::{Map, Value};
 
@@ -16,10 +17,20 @@ pub(super) fn fill(ty: &'static Type, object: &mut Value) {
             fields.insert(field.name.to_owned(), value);
         }
     }
-    for (name, value) in fields.iter_mut() {
-        if let Some(field) = ty.field(name) {
-            descend(field, value);
+    fields.retain(|name, value| {
+        let Some(field) = ty.field(name) else { return true };
+        descend(field, value);
+        field.always || !is_empty_collection(field, value)
+    });
+}
+
+fn is_empty_collection(field: &Field, value: &Value) -> bool {
+    match value {
+        Value::Array(items) => field.kind.wrap == Wrap::List && items.is_empty(),
+        Value::Object(entries) => {
+            matches!(field.kind.wrap, Wrap::Map | Wrap::MapOfLists) && entries.is_empty()
         }
+        _ => false,
     }
 }
 
@@ -56,5 +67,29 @@ fn initial(field: &Field) -> Option<Value> {
         Base::IntOrString => Some(Value::from(0)),
         Base::Quantity => Some(Value::from("0")),
         Base::Double | Base::Bytes | Base::Time | Base::MicroTime | Base::Any => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn empty_lists_and_maps_go_where_go_leaves_them_out() {
+        let kind = crate::kinds::find("", "v1", "nodes").expect("a kind of the table");
+        let mut node = json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": "a", "labels": {}, "finalizers": []},
+            "spec": {"taints": [], "podCIDR": "10.0.0.0/24"},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}], "addresses": []},
+        });
+        let ty = facts().find(kind.schema).expect("a type of the table");
+        fill(ty, &mut node);
+        assert_eq!(node["metadata"], json!({"name": "a"}));
+        assert_eq!(node["spec"], json!({"podCIDR": "10.0.0.0/24"}));
+        assert!(node["status"].get("addresses").is_none());
+        assert_eq!(node["status"]["conditions"][0]["type"], "Ready");
     }
 }
