@@ -3,6 +3,7 @@
 mod bad_input;
 mod kubectl_session;
 mod life;
+mod scheduling;
 mod store_clients;
 mod survival;
 mod three_members;
