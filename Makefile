@@ -24,8 +24,8 @@ test: test-packages kubectl ## every crate's tests, then the built binary, drive
 	cargo build --release --workspace
 	KEELSON_KUBECTL=$(TOOLS)/kubectl cargo test --release --workspace --all-targets
 
-test-nightly: test ## the same with the long runs of the simulator and of the log's damage
-	KEELSON_KUBECTL=$(TOOLS)/kubectl KEELSON_NIGHTLY=1 cargo test --release --workspace --all-targets
+test-nightly: test ## a hundred seeds of the simulator on top of it
+	KEELSON_SEEDS=1..101 cargo test --release --workspace --test seeds
 
 bench: build test-packages ## a whole control plane's cost, then the store beside Debian's etcd
 	$(SUDO) $(BINARY) bench cluster
