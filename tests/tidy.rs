@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 /// Every crate, and which of ours it may name.
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("proto", &[]),
     ("storage", &["keelson-proto"]),
     ("raft", &["keelson-proto", "keelson-storage"]),
+    ("raft/histogram", &[]),
     ("raft/sim", &["keelson-proto", "keelson-storage", "keelson-raft", "keelson-check"]),
     ("api/client", &["keelson-proto"]),
     ("api/etcd", &["keelson-proto", "keelson-storage", "keelson-raft", "keelson-client"]),
