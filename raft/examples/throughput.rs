@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use keelson_proto::etcdserverpb as pb;
 use keelson_raft::{Member, Node, NodeConfig};
-use keelson_storage::command::{Command, Op};
+use keelson_storage::command::{Op, command};
 use keelson_storage::engine::{RocksDb, RocksOptions};
 use keelson_storage::machine::{Options, StateMachine};
 
@@ -67,7 +67,7 @@ async fn measure(
                         value: value.clone(),
                         ..Default::default()
                     };
-                    if node.propose(Command { op: Some(Op::Put(put)) }).await.is_ok() {
+                    if node.propose(command(Op::Put(put))).await.is_ok() {
                         done.fetch_add(1, Ordering::Relaxed);
                     }
                 }

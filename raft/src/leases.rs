@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keelson_proto::raft as pb;
 use keelson_proto::raft::keep_alive_reply::Fate;
-use keelson_storage::command::{Command, LeaseCheckpoints, LeaseRevoke, Op};
+use keelson_storage::command::{Command, LeaseCheckpoints, LeaseRevoke, Op, command};
 use keelson_storage::lease::Expiry;
 use keelson_storage::view::View;
 use parking_lot::Mutex;
@@ -193,7 +193,7 @@ where
             return true;
         }
         let revoke = LeaseRevoke { ids, expired: true };
-        (self.propose)(Command { op: Some(Op::LeaseRevoke(revoke)) }).await
+        (self.propose)(command(Op::LeaseRevoke(revoke))).await
     }
 
     async fn checkpoint(&self) {
@@ -207,7 +207,7 @@ where
                 return;
             }
             let op = Op::LeaseCheckpoints(LeaseCheckpoints { checkpoints });
-            if !(self.propose)(Command { op: Some(op) }).await {
+            if !(self.propose)(command(op)).await {
                 return;
             }
         }

@@ -103,7 +103,7 @@ impl Proposals {
         let next = waiting.next;
         waiting.marks.push((Moment::now(), next));
         let old = waiting.marks.iter().take_while(|(when, _)| when.age() >= limit).count();
-        if let Some((_, last)) = waiting.marks.drain(..old).last() {
+        if let Some((_, last)) = waiting.marks.drain(..old).next_back() {
             let kept = waiting.callers.split_off(&(last + 1));
             for (_, caller) in std::mem::replace(&mut waiting.callers, kept) {
                 let _ = caller.send(Err(ProposeError::Timeout));

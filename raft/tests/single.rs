@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keelson_proto::etcdserverpb as pb;
 use keelson_raft::{Node, NodeConfig};
-use keelson_storage::command::{Command, Op, Reply};
+use keelson_storage::command::{Command, Op, Reply, command};
 use keelson_storage::engine::SortedMap;
 use keelson_storage::machine::{Options, StateMachine};
 
@@ -24,7 +24,7 @@ fn put(key: &str, value: &str) -> Command {
         value: value.to_owned().into(),
         ..Default::default()
     };
-    Command { op: Some(Op::Put(put)) }
+    command(Op::Put(put))
 }
 
 fn get(node: &Node, key: &str) -> Option<String> {

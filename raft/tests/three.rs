@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use keelson_proto::etcdserverpb as pb;
 use keelson_raft::{Member, Node, NodeConfig};
-use keelson_storage::command::{Command, LeaseRevoke, Op, Reply};
+use keelson_storage::command::{Command, LeaseRevoke, Op, Reply, command};
 use keelson_storage::engine::SortedMap;
 use keelson_storage::machine::{Options, StateMachine};
 
@@ -89,7 +89,7 @@ fn put(key: &str, value: &str) -> Command {
         value: value.to_owned().into(),
         ..Default::default()
     };
-    Command { op: Some(Op::Put(put)) }
+    command(Op::Put(put))
 }
 
 fn get(node: &Node, key: &str) -> Option<String> {
@@ -205,7 +205,7 @@ async fn leases_live_by_renewals_on_any_member_and_end_without_them() {
     let follower = cluster.nodes.iter().find(|(id, _)| **id != leader).unwrap().1;
     for (id, ttl) in [(11, 1), (12, 100)] {
         let grant = pb::LeaseGrantRequest { id, ttl };
-        let reply = follower.propose(Command { op: Some(Op::LeaseGrant(grant)) }).await.unwrap();
+        let reply = follower.propose(command(Op::LeaseGrant(grant))).await.unwrap();
         assert!(matches!(reply, Reply::LeaseGrant(_)), "{reply:?}");
     }
     assert_eq!(follower.renew_lease(12).await, Ok(100));
@@ -217,7 +217,7 @@ async fn leases_live_by_renewals_on_any_member_and_end_without_them() {
     }
     assert!(follower.renew_lease(11).await.is_err());
     let revoke = LeaseRevoke { ids: vec![12], expired: false };
-    follower.propose(Command { op: Some(Op::LeaseRevoke(revoke)) }).await.unwrap();
+    follower.propose(command(Op::LeaseRevoke(revoke))).await.unwrap();
     cluster.nodes[&leader].read_index().await.unwrap();
     assert!(follower.renew_lease(12).await.is_err());
 }

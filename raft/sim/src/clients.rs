@@ -7,7 +7,7 @@ use keelson_check::{Action, History, Operation};
 use keelson_proto::etcdserverpb as pb;
 use keelson_raft::ProposeError;
 use keelson_raft::runtime::Runtime;
-use keelson_storage::command::{Command, Op};
+use keelson_storage::command::{Op, command};
 use parking_lot::Mutex;
 
 use crate::cluster::Cluster;
@@ -86,7 +86,7 @@ async fn write(
         }),
     };
     let called = recorder.tick();
-    let answer = Runtime::timeout(PATIENCE, node.propose(Command { op: Some(op) })).await;
+    let answer = Runtime::timeout(PATIENCE, node.propose(command(op))).await;
     let returned = match answer {
         Ok(Ok(_)) => Some(recorder.tick()),
         // These promise that nothing happened.

@@ -1,13 +1,13 @@
 //! A run: from a seed to a verdict.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use keelson_check::{Violation, check_registers};
 use keelson_proto::etcdserverpb as pb;
 use keelson_raft::runtime::Runtime;
-use keelson_storage::command::{Command, Op};
+use keelson_storage::command::{Op, command};
 use parking_lot::Mutex;
 use thiserror::Error;
 
@@ -113,10 +113,13 @@ pub fn run(scenario: Scenario) -> Result<Report, Failure> {
             faults::run(cluster, move || over.load(Ordering::Relaxed)).await;
         }
     });
+    let busy = Arc::new(AtomicU64::new(scenario.clients));
     for client in 0..scenario.clients {
         let (cluster, recorder, over) = (cluster.clone(), recorder.clone(), over.clone());
+        let busy = busy.clone();
         control.spawn(CLIENTS, async move {
             clients::run(client, cluster, recorder, move || over.load(Ordering::Relaxed)).await;
+            busy.fetch_sub(1, Ordering::Relaxed);
         });
     }
     simulator.run_until(scenario.duration, || false);
@@ -124,8 +127,12 @@ pub fn run(scenario: Scenario) -> Result<Report, Failure> {
 
     let contents: Arc<Mutex<Option<Vec<(i64, u32)>>>> = Arc::default();
     control.spawn(CLIENTS, {
-        let (cluster, contents) = (cluster.clone(), contents.clone());
+        let (cluster, contents, busy) = (cluster.clone(), contents.clone(), busy.clone());
         async move {
+            // The history is whole once every client has its answer, or has given up.
+            while busy.load(Ordering::Relaxed) > 0 {
+                Runtime::sleep(Duration::from_millis(100)).await;
+            }
             let found = compare(&cluster).await;
             *contents.lock() = Some(found);
         }
@@ -138,7 +145,7 @@ pub fn run(scenario: Scenario) -> Result<Report, Failure> {
     let events = cluster.events();
     let history = recorder.history();
     if let Err(violation) = check_registers(&history) {
-        return Err(Failure::NotLinearizable { seed, violation: Box::new(violation), events });
+        return Err(Failure::NotLinearizable { seed, violation, events });
     }
     if !recovered {
         return Err(Failure::NoRecovery { seed, events });
@@ -155,8 +162,6 @@ pub fn run(scenario: Scenario) -> Result<Report, Failure> {
 /// Waits until all members are well and have applied one last write; revision and hash of each.
 async fn compare(cluster: &Cluster) -> Vec<(i64, u32)> {
     let last = pb::PutRequest { key: "last".into(), value: "one".into(), ..Default::default() };
-    // What was still on its way from clients is done, or refused, before the last write.
-    Runtime::sleep(Duration::from_secs(10)).await;
     'again: loop {
         Runtime::sleep(Duration::from_millis(100)).await;
         let ids = cluster.ids();
@@ -169,8 +174,7 @@ async fn compare(cluster: &Cluster) -> Vec<(i64, u32)> {
             }
             continue;
         }
-        let command = Command { op: Some(Op::Put(last.clone())) };
-        if let Err(error) = nodes[0].1.propose(command).await {
+        if let Err(error) = nodes[0].1.propose(command(Op::Put(last.clone()))).await {
             for (_, node) in &nodes {
                 let status = node.status();
                 cluster.note(format!(
@@ -199,8 +203,11 @@ async fn compare(cluster: &Cluster) -> Vec<(i64, u32)> {
                     continue 'again;
                 }
             };
-            contents.push((view.revision(), hash.hash));
+            contents.push((hash.revision, hash.hash));
         }
-        return contents;
+        // What was still on its way from clients may come between: then once more.
+        if contents.iter().all(|(revision, _)| *revision == contents[0].0) {
+            return contents;
+        }
     }
 }

@@ -13,22 +13,22 @@
 mod batch;
 mod error;
 mod index;
+mod log;
 mod reader;
 mod record;
 mod recovery;
 mod segment;
 #[cfg(test)]
 mod tests;
-mod wal;
 mod walk;
 mod writer;
 
 pub use error::WalError;
 pub use index::{EntryPosition, Index};
+pub use log::{Wal, WalOptions};
 pub use reader::WalReader;
 pub use record::{EntryKind, EntryRecord, LogId, Membership, Record, Vote};
 pub use recovery::{Cut, Recovered};
 pub use segment::{FORMAT_VERSION, Identity, SegmentHead};
-pub use wal::{Wal, WalOptions};
 pub use walk::{Summary, Walked, walk};
 pub use writer::{Completion, WalQueue, WalWriter};

@@ -86,7 +86,7 @@ pub fn walk(
     Ok(summary)
 }
 
-fn read_whole(disk: &dyn Disk, file: &PathBuf) -> Result<Bytes, WalError> {
+fn read_whole(disk: &dyn Disk, file: &Path) -> Result<Bytes, WalError> {
     let read = || {
         let handle = disk.open_read(file)?;
         let length = usize::try_from(handle.length()?).map_err(std::io::Error::other)?;

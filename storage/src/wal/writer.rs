@@ -11,8 +11,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::error::WalError;
 use super::index::EntryPosition;
+use super::log::Wal;
 use super::record::{LogId, Record};
-use super::wal::Wal;
 
 /// An idle writer says what is synced, and what is committed, after this long.
 const LAZY_AFTER: Duration = Duration::from_millis(50);

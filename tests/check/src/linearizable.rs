@@ -44,7 +44,7 @@ impl Violation {
 }
 
 /// Checks each key by itself: registers are linearizable together if each of them is.
-pub fn check_registers(history: &History) -> Result<(), Violation> {
+pub fn check_registers(history: &History) -> Result<(), Box<Violation>> {
     let mut keys: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
     for operation in &history.operations {
         // A read that was never answered says nothing.
@@ -67,7 +67,7 @@ struct Step {
     others: Vec<usize>,
 }
 
-fn check_register(key: &str, operations: &[&Operation]) -> Result<(), Violation> {
+fn check_register(key: &str, operations: &[&Operation]) -> Result<(), Box<Violation>> {
     let mut done = Set::new(operations.len());
     let mut value: Option<String> = None;
     let mut steps: Vec<Step> = Vec::new();
@@ -103,12 +103,12 @@ fn check_register(key: &str, operations: &[&Operation]) -> Result<(), Violation>
             continue;
         }
         let Some(step) = steps.pop() else {
-            return Err(Violation {
+            return Err(Box::new(Violation {
                 key: key.to_owned(),
                 operations: operations.iter().map(|one| (*one).clone()).collect(),
                 longest: longest.0,
                 stuck: operations[longest.1].clone(),
-            });
+            }));
         };
         done.take(step.operation);
         value = step.value;
