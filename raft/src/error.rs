@@ -76,3 +76,20 @@ pub enum LeaseError {
     #[error("stopped")]
     Stopped,
 }
+
+/// Why leadership was not handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MoveLeaderError {
+    /// Only the leader can.
+    #[error("not leader")]
+    NotLeader,
+    /// No voter of this id.
+    #[error("bad leader transferee")]
+    BadTransferee,
+    /// Nobody else leads after an election timeout.
+    #[error("leader transfer took too long")]
+    Timeout,
+    /// This member is stopping, or has failed.
+    #[error("stopped")]
+    Stopped,
+}

@@ -22,7 +22,7 @@ mod status;
 pub mod types;
 
 pub use config::NodeConfig;
-pub use error::{LeaseError, ProposeError, ReadError, StartError};
+pub use error::{LeaseError, MoveLeaderError, ProposeError, ReadError, StartError};
 pub use leadership::Leadership;
 pub use node::Node;
 pub use status::Status;

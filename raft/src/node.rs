@@ -14,7 +14,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::NodeConfig;
-use crate::error::{LeaseError, ProposeError, ReadError, StartError};
+use crate::error::{LeaseError, MoveLeaderError, ProposeError, ReadError, StartError};
 use crate::leadership::Leadership;
 use crate::leases::Leases;
 use crate::log::LogStore;
@@ -170,6 +170,14 @@ impl Node {
         self.inner.membership.borrow().membership().voter_ids().collect()
     }
 
+    /// Hands leadership to another voter; returns when it leads.
+    pub async fn move_leader(&self, target: u64) -> Result<(), MoveLeaderError> {
+        let inner = self.inner.clone();
+        self.on_own_threads(async move { inner.transfer(target).await })
+            .await
+            .unwrap_or(Err(MoveLeaderError::Stopped))
+    }
+
     /// Waits until the member has stopped by itself, or by [`Node::shutdown`]; says why.
     pub async fn stopped(&self) -> String {
         let mut stopped = self.inner.stopped.clone();
@@ -204,13 +212,31 @@ impl Node {
 
 impl Inner {
     async fn hand_over(&self) {
-        let mut leadership = self.leadership.clone();
-        let own = leadership.borrow_and_update().is_own;
         let successor = self.voters_but_own().into_iter().next();
-        let (true, Some(successor)) = (own, successor) else { return };
-        if self.raft.trigger().transfer_leader(successor).await.is_ok() {
-            let done = leadership.wait_for(|now| !now.is_own);
-            let _ = Runtime::timeout(self.election, async { done.await.map(|_| ()) }).await;
+        if let Some(successor) = successor {
+            let _ = self.transfer(successor).await;
+        }
+    }
+
+    async fn transfer(&self, target: u64) -> Result<(), MoveLeaderError> {
+        let mut leadership = self.leadership.clone();
+        if !leadership.borrow_and_update().is_own {
+            return Err(MoveLeaderError::NotLeader);
+        }
+        if target == self.node_id {
+            return Ok(());
+        }
+        if !self.voters_but_own().contains(&target) {
+            return Err(MoveLeaderError::BadTransferee);
+        }
+        let asked = self.raft.trigger().transfer_leader(target).await;
+        asked.map_err(|_| MoveLeaderError::Stopped)?;
+        let done = leadership.wait_for(|now| !now.is_own && now.leader.is_some());
+        let done = Runtime::timeout(self.election, async { done.await.map(|_| ()) });
+        match done.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(MoveLeaderError::Stopped),
+            Err(_) => Err(MoveLeaderError::Timeout),
         }
     }
 

@@ -1,11 +1,13 @@
-//! Commands of the log, what applying them answers, and both on the wire.
+//! Commands of the log, and what applying them answers.
 
 use keelson_proto::etcdserverpb as pb;
 pub use keelson_proto::raft::{
-    Command, LeaseCheckpoint, LeaseCheckpoints, LeaseRevoke, MemberAttributes, command::Op,
+    AuthChange, Authenticate, Command, LeaseCheckpoint, LeaseCheckpoints, LeaseRevoke,
+    MemberAttributes, auth_change::Change as AuthOp, command::Op,
 };
-use keelson_proto::raft::{Done, Outcome, outcome::Result as Wire};
 use thiserror::Error;
+
+use crate::auth::AuthError;
 
 /// What applying one entry gave.
 pub type ApplyResult = Result<Reply, ApplyError>;
@@ -27,7 +29,10 @@ pub enum Reply {
     LeaseRevoke(pb::LeaseRevokeResponse),
     /// To an alarm raised or ended.
     Alarm(pb::AlarmResponse),
-    /// To what has no answer of its own: blank entries, memberships, checkpoints, attributes.
+    /// To a user who has shown the password.
+    Token(String),
+    /// To what has no answer of its own: blank entries, memberships, checkpoints, attributes,
+    /// changes of users and roles.
     Done {
         /// The store's revision after it.
         revision: i64,
@@ -68,98 +73,15 @@ pub enum ApplyError {
     /// The members' data differ.
     #[error("etcdserver: corrupt cluster")]
     Corrupt,
+    /// Who asks may not, or a change of users and roles makes no sense.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// A command of a kind that this version does not know.
     #[error("etcdserver: unknown command in the log")]
     UnknownCommand,
 }
 
-/// An outcome from another member that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("outcome of an unknown kind")]
-pub struct UnknownOutcome;
-
-/// The result as it is sent to the member that forwarded the command.
-pub fn encode_result(result: ApplyResult) -> Outcome {
-    let wire = match result {
-        Ok(Reply::Put(response)) => Wire::Put(response),
-        Ok(Reply::DeleteRange(response)) => Wire::DeleteRange(response),
-        Ok(Reply::Txn(response)) => Wire::Txn(response),
-        Ok(Reply::Compaction(response)) => Wire::Compaction(response),
-        Ok(Reply::LeaseGrant(response)) => Wire::LeaseGrant(response),
-        Ok(Reply::LeaseRevoke(response)) => Wire::LeaseRevoke(response),
-        Ok(Reply::Alarm(response)) => Wire::Alarm(response),
-        Ok(Reply::Done { revision }) => Wire::Done(Done { revision }),
-        Err(error) => Wire::Error(encode_error(&error)),
-    };
-    Outcome { result: Some(wire) }
-}
-
-/// The result as another member sent it.
-pub fn decode_result(outcome: Outcome) -> Result<ApplyResult, UnknownOutcome> {
-    Ok(match outcome.result.ok_or(UnknownOutcome)? {
-        Wire::Put(response) => Ok(Reply::Put(response)),
-        Wire::DeleteRange(response) => Ok(Reply::DeleteRange(response)),
-        Wire::Txn(response) => Ok(Reply::Txn(response)),
-        Wire::Compaction(response) => Ok(Reply::Compaction(response)),
-        Wire::LeaseGrant(response) => Ok(Reply::LeaseGrant(response)),
-        Wire::LeaseRevoke(response) => Ok(Reply::LeaseRevoke(response)),
-        Wire::Alarm(response) => Ok(Reply::Alarm(response)),
-        Wire::Done(Done { revision }) => Ok(Reply::Done { revision }),
-        Wire::Error(error) => Err(decode_error(&error)?),
-    })
-}
-
-fn encode_error(error: &ApplyError) -> keelson_proto::raft::ApplyError {
-    use keelson_proto::raft::apply_error::Code;
-    let (code, wanted, bound) = match *error {
-        ApplyError::KeyNotFound => (Code::KeyNotFound, 0, 0),
-        ApplyError::LeaseNotFound => (Code::LeaseNotFound, 0, 0),
-        ApplyError::LeaseExists => (Code::LeaseExists, 0, 0),
-        ApplyError::Compacted { wanted, oldest } => (Code::Compacted, wanted, oldest),
-        ApplyError::FutureRevision { wanted, current } => (Code::FutureRevision, wanted, current),
-        ApplyError::NoSpace => (Code::NoSpace, 0, 0),
-        ApplyError::Corrupt => (Code::Corrupt, 0, 0),
-        ApplyError::UnknownCommand => (Code::EmptyCommand, 0, 0),
-    };
-    keelson_proto::raft::ApplyError { code: code as i32, wanted, bound }
-}
-
-fn decode_error(error: &keelson_proto::raft::ApplyError) -> Result<ApplyError, UnknownOutcome> {
-    use keelson_proto::raft::apply_error::Code;
-    let (wanted, bound) = (error.wanted, error.bound);
-    Ok(match error.code() {
-        Code::Unspecified => return Err(UnknownOutcome),
-        Code::KeyNotFound => ApplyError::KeyNotFound,
-        Code::LeaseNotFound => ApplyError::LeaseNotFound,
-        Code::LeaseExists => ApplyError::LeaseExists,
-        Code::Compacted => ApplyError::Compacted { wanted, oldest: bound },
-        Code::FutureRevision => ApplyError::FutureRevision { wanted, current: bound },
-        Code::NoSpace => ApplyError::NoSpace,
-        Code::Corrupt => ApplyError::Corrupt,
-        Code::EmptyCommand => ApplyError::UnknownCommand,
-    })
-}
-
-/// One command, wrapped.
+/// One command, wrapped; on nobody's behalf.
 pub fn command(op: Op) -> Command {
-    Command { op: Some(op) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn results_survive_the_way_to_another_member() {
-        for result in [
-            Ok(Reply::Done { revision: 7 }),
-            Ok(Reply::Put(pb::PutResponse::default())),
-            Err(ApplyError::Compacted { wanted: 3, oldest: 9 }),
-            Err(ApplyError::FutureRevision { wanted: 30, current: 9 }),
-            Err(ApplyError::LeaseNotFound),
-        ] {
-            assert_eq!(decode_result(encode_result(result.clone())), Ok(result));
-        }
-        assert_eq!(decode_result(Outcome { result: None }), Err(UnknownOutcome));
-    }
+    Command { op: Some(op), ..Command::default() }
 }

@@ -1,7 +1,9 @@
-//! One machine's store: WAL, MVCC, leases, watch hub.
+//! One machine's store: WAL, MVCC, leases, users and roles, watch hub.
 //!
 //! Deterministic and synchronous: what a member does with its log depends on the log alone.
 
+pub mod auth;
+pub mod backup;
 pub mod command;
 pub mod compactor;
 pub mod disk;

@@ -10,13 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use keelson_proto::authpb::{Role, User};
 use keelson_proto::etcdserverpb as pb;
-use keelson_proto::raft::{StoredApplied, StoredLease};
+use keelson_proto::raft::{StoredApplied, StoredAuth, StoredLease};
 use prost::Message;
 use thiserror::Error;
 
+use crate::auth::{AuthError, AuthState, Authority, Ended};
 use crate::command::{
-    ApplyError, ApplyResult, Command, LeaseCheckpoints, LeaseRevoke, MemberAttributes, Op, Reply,
+    ApplyError, ApplyResult, AuthChange, Authenticate, Command, LeaseCheckpoints, LeaseRevoke,
+    MemberAttributes, Op, Reply,
 };
 use crate::compactor::Compactor;
 use crate::engine::{Direction, Engine, EngineError, Overlay, Reader};
@@ -72,6 +75,22 @@ pub struct Applied {
     pub index: u64,
     /// The last membership that was applied, as it came.
     pub membership: Option<Bytes>,
+}
+
+impl Applied {
+    pub(crate) fn stored(&self) -> StoredApplied {
+        StoredApplied {
+            term: self.term,
+            index: self.index,
+            membership: self.membership.clone().unwrap_or_default(),
+            has_membership: self.membership.is_some(),
+        }
+    }
+
+    pub(crate) fn from_stored(stored: StoredApplied) -> Self {
+        let membership = stored.has_membership.then_some(stored.membership);
+        Self { term: stored.term, index: stored.index, membership }
+    }
 }
 
 /// The replicated state of one member.
@@ -226,18 +245,20 @@ impl StateMachine {
                 self.applied.membership = Some(membership.clone());
                 Ok(Reply::Done { revision: self.revision })
             }
-            Payload::Command(command) => self.apply_command(command, overlay, changes),
+            Payload::Command(command) => self.apply_command(entry.index, command, overlay, changes),
         }
     }
 
     fn apply_command(
         &mut self,
+        index: u64,
         command: &Command,
         overlay: &mut Overlay<'_>,
         changes: &mut Vec<Change>,
     ) -> ApplyResult {
         let op = command.op.as_ref().ok_or(ApplyError::UnknownCommand)?;
         self.check_alarms(op)?;
+        self.check_authority(command, op, overlay)?;
         match op {
             Op::Put(request) => self.transact(overlay, changes, |transaction, limits| {
                 mvcc::check_put(transaction.space(), request, limits)?;
@@ -255,6 +276,8 @@ impl StateMachine {
             Op::LeaseCheckpoints(request) => Ok(self.checkpoint(request, overlay)),
             Op::MemberAttributes(attributes) => Ok(self.member(attributes, overlay)),
             Op::Alarm(request) => Ok(self.alarm(request, overlay)),
+            Op::AuthChange(change) => self.change_auth(change, overlay),
+            Op::Authenticate(request) => self.authenticate(index, request),
         }
     }
 
@@ -400,6 +423,7 @@ impl StateMachine {
             Op::Put(_) | Op::DeleteRange(_) | Op::Txn(_) | Op::Compaction(_) => true,
             Op::LeaseGrant(_) | Op::LeaseRevoke(_) => true,
             Op::LeaseCheckpoints(_) | Op::MemberAttributes(_) | Op::Alarm(_) => false,
+            Op::AuthChange(_) | Op::Authenticate(_) => false,
         };
         if on_data && raised(pb::AlarmType::Corrupt) {
             return Err(ApplyError::Corrupt);
@@ -409,6 +433,7 @@ impl StateMachine {
             Op::Txn(request) => may_put(request),
             Op::DeleteRange(_) | Op::Compaction(_) | Op::LeaseRevoke(_) => false,
             Op::LeaseCheckpoints(_) | Op::MemberAttributes(_) | Op::Alarm(_) => false,
+            Op::AuthChange(_) | Op::Authenticate(_) => false,
         };
         if grows && raised(pb::AlarmType::Nospace) {
             return Err(ApplyError::NoSpace);
@@ -416,14 +441,57 @@ impl StateMachine {
         Ok(())
     }
 
+    /// While authentication is on, who proposed it must be allowed to, now that it is applied.
+    fn check_authority(
+        &self,
+        command: &Command,
+        op: &Op,
+        overlay: &Overlay<'_>,
+    ) -> Result<(), AuthError> {
+        if command.trusted || !self.shared.is_auth_enabled() {
+            return Ok(());
+        }
+        let by = Authority { user: command.user.clone(), revision: command.auth_revision };
+        let keys_of = |lease: i64| {
+            let (start, end) = keys::attached_to(lease);
+            let attached = keys_in(overlay, &start, &end);
+            let key = |found: &Vec<u8>| Bytes::copy_from_slice(keys::parse_attached(found));
+            attached.iter().map(key).collect()
+        };
+        self.shared.auth().may_apply(&by, op, &keys_of)
+    }
+
+    fn change_auth(&mut self, change: &AuthChange, overlay: &mut Overlay<'_>) -> ApplyResult {
+        let change = change.change.as_ref().ok_or(ApplyError::UnknownCommand)?;
+        let before = self.shared.auth();
+        let mut after = AuthState::clone(&before);
+        match after.change(change)? {
+            Ended::None => {}
+            Ended::Of(user) => self.shared.tokens.forget(user),
+            Ended::All => self.shared.tokens.clear(),
+        }
+        after.write_changes(&before, overlay);
+        self.shared.set_auth(after);
+        Ok(Reply::Done { revision: self.revision })
+    }
+
+    /// The proposer has checked the password: here it counts only if nothing has changed since.
+    fn authenticate(&self, index: u64, request: &Authenticate) -> ApplyResult {
+        let auth = self.shared.auth();
+        if !auth.is_enabled() {
+            return Err(AuthError::NotEnabled.into());
+        }
+        if request.auth_revision != auth.revision() {
+            return Err(AuthError::OldRevision.into());
+        }
+        let token = format!("{}.{index}", request.token_prefix);
+        self.shared.tokens.assign(token.clone(), request.name.clone());
+        Ok(Reply::Token(token))
+    }
+
     /// Adds to the batch where the state stands.
     fn write_position(&mut self, overlay: &mut Overlay<'_>, size_before: i64) {
-        let applied = StoredApplied {
-            term: self.applied.term,
-            index: self.applied.index,
-            membership: self.applied.membership.clone().unwrap_or_default(),
-            has_membership: self.applied.membership.is_some(),
-        };
+        let applied = self.applied.stored();
         // A compaction changes the size beside us.
         let grown = self.size - size_before;
         self.size = self.shared.size.fetch_add(grown, Ordering::Relaxed) + grown;
@@ -458,11 +526,7 @@ impl StateMachine {
         if let Some(applied) = engine.get(keys::META_APPLIED)? {
             let stored = StoredApplied::decode(applied)
                 .map_err(|_| OpenError::Damaged("the applied position"))?;
-            self.applied = Applied {
-                term: stored.term,
-                index: stored.index,
-                membership: stored.has_membership.then_some(stored.membership),
-            };
+            self.applied = Applied::from_stored(stored);
         }
         let number = |key: &[u8], missing: i64| -> Result<i64, OpenError> {
             match engine.get(key)? {
@@ -480,11 +544,13 @@ impl StateMachine {
         let members = load_members(&*engine)?;
         let (start, end) = keys::alarms();
         let alarms = keys_in(&*engine, &start, &end);
+        let auth = load_auth(&*engine)?;
         let shared = &self.shared;
         shared.begin_write();
         *shared.leases.write() = leases;
         *shared.members.write() = members;
         *shared.alarms.write() = alarms.iter().filter_map(|key| keys::parse_alarm(key)).collect();
+        shared.set_auth(auth);
         shared.revision.store(self.revision, Ordering::SeqCst);
         shared.compacted.store(self.compacted, Ordering::SeqCst);
         shared.size.store(self.size, Ordering::Relaxed);
@@ -556,6 +622,19 @@ fn load_members(reader: &dyn Reader) -> Result<BTreeMap<u64, MemberAttributes>, 
         found.insert(member.member_id, member);
     }
     Ok(found)
+}
+
+fn load_auth(reader: &dyn Reader) -> Result<AuthState, OpenError> {
+    let damaged = |_| OpenError::Damaged("a user or a role");
+    let stored = reader.get(keys::META_AUTH)?.unwrap_or_default();
+    let stored = StoredAuth::decode(stored).map_err(damaged)?;
+    let (start, end) = keys::users();
+    let users = values_in(reader, &start, &end)?.into_iter().map(User::decode);
+    let users = users.collect::<Result<Vec<_>, _>>().map_err(damaged)?;
+    let (start, end) = keys::roles();
+    let roles = values_in(reader, &start, &end)?.into_iter().map(Role::decode);
+    let roles = roles.collect::<Result<Vec<_>, _>>().map_err(damaged)?;
+    Ok(AuthState::load(&stored, users, roles))
 }
 
 fn values_in(reader: &dyn Reader, start: &[u8], end: &[u8]) -> Result<Vec<Bytes>, EngineError> {

@@ -55,13 +55,7 @@ pub struct SnapshotReader {
 
 impl SnapshotReader {
     pub(crate) fn new(applied: &Applied, export: Export) -> Self {
-        let head = StoredApplied {
-            term: applied.term,
-            index: applied.index,
-            membership: applied.membership.clone().unwrap_or_default(),
-            has_membership: applied.membership.is_some(),
-        }
-        .encode_to_vec();
+        let head = applied.stored().encode_to_vec();
         let mut buffer = BytesMut::with_capacity(CHUNK_BYTES * 2);
         buffer.put_slice(MAGIC);
         buffer.put_u32_le(VERSION);
@@ -69,6 +63,16 @@ impl SnapshotReader {
         buffer.put_slice(&head);
         let (applied, crc) = (applied.clone(), crc32fast::Hasher::new());
         Self { applied, export: Some(export), buffer, count: 0, crc, chunk: Bytes::new() }
+    }
+
+    /// What an entry takes.
+    pub(crate) fn entry_bytes(key: &[u8], value: &[u8]) -> u64 {
+        (8 + key.len() + value.len()) as u64
+    }
+
+    /// What the head and the end take; to be asked before anything is read.
+    pub(crate) fn frame_bytes(&self) -> u64 {
+        (self.buffer.len() + 16) as u64
     }
 
     /// The position it is of.
@@ -136,11 +140,7 @@ pub fn read_head(source: &mut impl Read) -> Result<Applied, SnapshotError> {
     let length = read_u32(source)?;
     let head = read_bytes(source, length)?;
     let stored = StoredApplied::decode(head).map_err(|_| SnapshotError::Damaged("its head"))?;
-    Ok(Applied {
-        term: stored.term,
-        index: stored.index,
-        membership: stored.has_membership.then_some(stored.membership),
-    })
+    Ok(Applied::from_stored(stored))
 }
 
 /// The entries after the head; ends with an error unless the end is there and agrees.

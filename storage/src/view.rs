@@ -8,18 +8,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use keelson_proto::etcdserverpb as pb;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
+use crate::auth::{AuthState, Tokens};
+use crate::backup::Backup;
 use crate::command::MemberAttributes;
 use crate::compactor::Wanted;
 use crate::engine::{Direction, Engine, EngineError, Reader, Visitor};
 use crate::lease::Lease;
 use crate::mvcc::{self, HashKv, ReadError, Space, keys};
+use crate::snapshot::SnapshotError;
 
 /// How often a read of the newest keys is tried before it reads the past.
 const TRIES: u32 = 8;
@@ -39,6 +42,10 @@ pub(crate) struct Shared {
     pub(crate) leases_changed: watch::Sender<u64>,
     pub(crate) alarms: RwLock<BTreeSet<(i32, u64)>>,
     pub(crate) members: RwLock<BTreeMap<u64, MemberAttributes>>,
+    /// Of [`Shared::auth`], so that asking costs nothing while it is off.
+    auth_enabled: AtomicBool,
+    auth: RwLock<Arc<AuthState>>,
+    pub(crate) tokens: Tokens,
     /// Held while the positions above and the engine's content must belong together; exclusively
     /// while both are replaced by a snapshot's.
     pub(crate) content: Arc<RwLock<()>>,
@@ -62,10 +69,27 @@ impl Shared {
             leases_changed: watch::Sender::new(0),
             alarms: RwLock::default(),
             members: RwLock::default(),
+            auth_enabled: AtomicBool::new(false),
+            auth: RwLock::default(),
+            tokens: Tokens::default(),
             content: Arc::default(),
             rewrite: parking_lot::Mutex::new(()),
             compaction_wanted: Arc::new(Wanted::new()),
         }
+    }
+
+    pub(crate) fn is_auth_enabled(&self) -> bool {
+        self.auth_enabled.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn auth(&self) -> Arc<AuthState> {
+        self.auth.read().clone()
+    }
+
+    pub(crate) fn set_auth(&self, auth: AuthState) {
+        let enabled = auth.is_enabled();
+        *self.auth.write() = Arc::new(auth);
+        self.auth_enabled.store(enabled, Ordering::SeqCst);
     }
 
     /// Readers of the newest keys retry from here until [`Shared::end_write`].
@@ -193,6 +217,38 @@ impl View {
     /// Alarms that are raised: kind and member.
     pub fn alarms(&self) -> Vec<(i32, u64)> {
         self.shared.alarms.read().iter().copied().collect()
+    }
+
+    /// The whole state at its newest, as a file.
+    pub fn backup(&self) -> Result<Backup, SnapshotError> {
+        let shared = &self.shared;
+        // Neither a compaction nor a batch may come between the two copies.
+        let _no_rewrite = shared.rewrite.lock();
+        loop {
+            let sequence = shared.sequence.load(Ordering::SeqCst);
+            if sequence.is_multiple_of(2) {
+                let (measured, sent) = (shared.engine.export()?, shared.engine.export()?);
+                if shared.sequence.load(Ordering::SeqCst) == sequence {
+                    return Backup::new(measured, sent);
+                }
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Whether requests must be somebody's.
+    pub fn is_auth_enabled(&self) -> bool {
+        self.shared.is_auth_enabled()
+    }
+
+    /// Users, roles and what they may touch.
+    pub fn auth(&self) -> Arc<AuthState> {
+        self.shared.auth()
+    }
+
+    /// Who has shown a password.
+    pub fn tokens(&self) -> &Tokens {
+        &self.shared.tokens
     }
 
     /// What the members say of themselves.

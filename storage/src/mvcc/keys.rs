@@ -8,7 +8,9 @@
 //! | `l` | lease id | `StoredLease` |
 //! | `m` | name | see the constants |
 //! | `n` | member id | `MemberAttributes` |
+//! | `o` | role name | `authpb.Role` |
 //! | `r` | etcd's 17 bytes of a revision, `t` after a deletion's | `KeyValue`; of a deletion the key alone |
+//! | `u` | user name | `authpb.User` |
 //! | `w` | alarm, member id | empty: the alarm is raised |
 
 use bytes::Bytes;
@@ -30,6 +32,9 @@ pub const META_COMPACTION_DONE: &[u8] = b"mcompaction-done";
 /// Logical size of the data, 8 bytes big-endian.
 pub const META_SIZE: &[u8] = b"msize";
 
+/// `StoredAuth`.
+pub const META_AUTH: &[u8] = b"mauth";
+
 /// First byte of the revisions.
 pub const REVISION: u8 = b'r';
 const ATTACHED: u8 = b'a';
@@ -37,6 +42,8 @@ const HISTORY: u8 = b'i';
 const NEWEST: u8 = b'k';
 const LEASE: u8 = b'l';
 const MEMBER: u8 = b'n';
+const ROLE: u8 = b'o';
+const USER: u8 = b'u';
 const ALARM: u8 = b'w';
 
 /// In the history: the revision set the key.
@@ -228,6 +235,26 @@ pub fn parse_alarm(bytes: &[u8]) -> Option<(i32, u64)> {
 /// The bounds of all alarms.
 pub fn alarms() -> (Vec<u8>, Vec<u8>) {
     (vec![ALARM], vec![ALARM + 1])
+}
+
+/// A user.
+pub fn user(name: &str) -> Vec<u8> {
+    prefixed(USER, name.as_bytes())
+}
+
+/// The bounds of all users.
+pub fn users() -> (Vec<u8>, Vec<u8>) {
+    (vec![USER], vec![USER + 1])
+}
+
+/// A role.
+pub fn role(name: &str) -> Vec<u8> {
+    prefixed(ROLE, name.as_bytes())
+}
+
+/// The bounds of all roles.
+pub fn roles() -> (Vec<u8>, Vec<u8>) {
+    (vec![ROLE], vec![ROLE + 1])
 }
 
 /// A number as a value.

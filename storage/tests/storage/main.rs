@@ -1,8 +1,10 @@
 //! The state machine as its users see it: what entries do, what readers and watchers get.
 
+mod auth;
 mod cluster;
 mod concurrent;
 mod engines;
+mod known_bugs;
 mod kv;
 mod leases;
 mod snapshots;

@@ -8,13 +8,13 @@ use proptest::prelude::*;
 
 use crate::cluster::{Member, delete, op, put};
 
-fn spec(key: &'static str, end: &'static str, start_revision: i64) -> WatchSpec {
+pub(crate) fn spec(key: &'static str, end: &'static str, start_revision: i64) -> WatchSpec {
     let (key, range_end) = (key.into(), end.into());
     WatchSpec { key, range_end, start_revision, prev_kv: true, ..WatchSpec::default() }
 }
 
 /// All there is: `id: rev key[<before]`, progress and ends.
-fn drain(stream: &mut WatchStream) -> Vec<String> {
+pub(crate) fn drain(stream: &mut WatchStream) -> Vec<String> {
     let mut said = Vec::new();
     loop {
         let mut outputs = stream.take();
