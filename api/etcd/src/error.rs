@@ -2,6 +2,7 @@
 
 use keelson_client::StoreError;
 use keelson_raft::{LeaseError, ProposeError, ReadError as ReadIndexError};
+use keelson_storage::auth::AuthError;
 use keelson_storage::command::ApplyError;
 use keelson_storage::mvcc::ReadError;
 use keelson_storage::mvcc::check::RequestError;
@@ -44,6 +45,33 @@ pub enum FaceError {
     /// The same method may come later.
     #[error("etcdserver: not capable")]
     NotCapable,
+    /// Tokens are only checked here.
+    #[error("auth: token signing attempted with verify-only key")]
+    VerifyOnly,
+    /// Only the leader can do this.
+    #[error("etcdserver: not leader")]
+    NotLeader,
+    /// No voter of this id.
+    #[error("etcdserver: bad leader transferee")]
+    BadTransferee,
+    /// Nobody else leads yet.
+    #[error("etcdserver: request timed out, leader transfer took too long")]
+    TransferTimedOut,
+    /// Who proclaims or resigns does not lead.
+    #[error("election: not leader")]
+    NotElected,
+    /// Nobody leads.
+    #[error("election: no leader")]
+    NobodyElected,
+    /// A leader must be named.
+    #[error("\"leader\" field must be provided")]
+    LeaderMissing,
+    /// The key was deleted while it waited.
+    #[error("mutex: session is expired")]
+    SessionExpired,
+    /// A failure of a request that a recipe made on a client's behalf.
+    #[error("{0}")]
+    Recipe(Box<FaceError>),
     /// A request of a form that the method does not take.
     #[error("unsupported range stream request")]
     Unimplemented,
@@ -75,6 +103,7 @@ impl FaceError {
                 }
                 ApplyError::NoSpace => Code::ResourceExhausted,
                 ApplyError::Corrupt => Code::DataLoss,
+                ApplyError::Auth(error) => auth_code(*error),
                 ApplyError::UnknownCommand => Code::Unknown,
             },
             Self::Read(error) => match error {
@@ -87,14 +116,56 @@ impl FaceError {
                 Code::Unavailable
             }
             Self::TooManyRequests | Self::Unexpected => Code::Unknown,
-            Self::NotCapable => Code::FailedPrecondition,
+            Self::NotCapable | Self::NotLeader | Self::BadTransferee => Code::FailedPrecondition,
+            Self::VerifyOnly
+            | Self::TransferTimedOut
+            | Self::NotElected
+            | Self::NobodyElected
+            | Self::LeaderMissing
+            | Self::SessionExpired
+            | Self::Recipe(_) => Code::Unknown,
             Self::Unimplemented => Code::Unimplemented,
         }
+    }
+
+    /// The same as the failure of a recipe: clients get the words alone.
+    pub(crate) fn of_recipe(error: Self) -> Self {
+        Self::Recipe(Box::new(error))
     }
 
     /// Its form on the wire.
     pub fn status(&self) -> Status {
         Status::new(self.code(), self.to_string())
+    }
+}
+
+// upstream: etcd v3 API, error table
+fn auth_code(error: AuthError) -> Code {
+    match error {
+        AuthError::UserEmpty
+        | AuthError::RoleEmpty
+        | AuthError::Failed
+        | AuthError::PermissionNotGiven
+        | AuthError::InvalidManagement
+        | AuthError::OldRevision => Code::InvalidArgument,
+        AuthError::RootUserMissing
+        | AuthError::RootRoleMissing
+        | AuthError::UserExists
+        | AuthError::UserNotFound
+        | AuthError::RoleExists
+        | AuthError::RoleNotFound
+        | AuthError::RoleNotGranted
+        | AuthError::PermissionNotGranted
+        | AuthError::NotEnabled => Code::FailedPrecondition,
+        AuthError::PermissionDenied => Code::PermissionDenied,
+        AuthError::InvalidToken => Code::Unauthenticated,
+        AuthError::NoPasswordUser => Code::Unknown,
+    }
+}
+
+impl From<AuthError> for FaceError {
+    fn from(error: AuthError) -> Self {
+        Self::Apply(ApplyError::Auth(error))
     }
 }
 
@@ -156,6 +227,15 @@ impl From<FaceError> for StoreError {
             | FaceError::Read(_)
             | FaceError::TtlTooLarge
             | FaceError::NotCapable
+            | FaceError::VerifyOnly
+            | FaceError::NotLeader
+            | FaceError::BadTransferee
+            | FaceError::TransferTimedOut
+            | FaceError::NotElected
+            | FaceError::NobodyElected
+            | FaceError::LeaderMissing
+            | FaceError::SessionExpired
+            | FaceError::Recipe(_)
             | FaceError::Unimplemented
             | FaceError::Unexpected => {
                 Self::Refused { code: error.code() as i32, message: error.to_string() }

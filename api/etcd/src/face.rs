@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use keelson_proto::etcdserverpb as pb;
 use keelson_raft::{Leadership, Node};
-use keelson_storage::command::{Op, Reply, command};
+use keelson_storage::auth::{AuthError, AuthState, Authority};
+use keelson_storage::command::{Command, Op, Reply, command};
 use prost::Message;
 use tokio::sync::watch;
 
+use crate::auth::{AuthToken, Caller, Credentials};
 use crate::error::FaceError;
 use crate::metrics::Metrics;
 
@@ -24,8 +27,12 @@ pub struct FaceConfig {
     pub max_txn_ops: usize,
     /// How often a quiet watcher that wants it is told how far it is.
     pub progress_interval: Duration,
-    /// Size of the data at which writes are refused, as it is shown; 0: none is set.
+    /// Size of the data at which writes are refused until the alarm is disarmed; 0: none is set.
     pub quota_bytes: i64,
+    /// What users get who have shown their password.
+    pub auth_token: AuthToken,
+    /// How dear a password's hash is.
+    pub bcrypt_cost: u32,
     /// Shortest lease; shorter ones are raised to it.
     pub lease_ttl_seconds_min: i64,
     /// How long a stream that wants a leader does without one.
@@ -39,16 +46,19 @@ impl Default for FaceConfig {
             max_txn_ops: 128,
             progress_interval: Duration::from_secs(600),
             quota_bytes: 0,
+            auth_token: AuthToken::default(),
+            bcrypt_cost: 10,
             lease_ttl_seconds_min: keelson_storage::lease::TTL_SECONDS_MIN,
             leaderless_max: Duration::from_secs(3),
         }
     }
 }
 
-/// The etcd API as functions; cheap to clone.
+/// The etcd API as functions, called by somebody; cheap to clone.
 #[derive(Clone)]
 pub struct EtcdFace {
     inner: Arc<Inner>,
+    caller: Caller,
 }
 
 struct Inner {
@@ -59,16 +69,60 @@ struct Inner {
 }
 
 impl EtcdFace {
-    /// A face of `node` with etcd's default limits.
+    /// A face of `node` with etcd's default limits, whose caller may do all.
     pub fn new(node: Node) -> Self {
         Self::with_config(node, FaceConfig::default())
     }
 
-    /// A face with limits of its own.
+    /// The same with limits of its own.
     pub fn with_config(node: Node, config: FaceConfig) -> Self {
         let leadership = node.leadership();
         let inner = Inner { node, leadership, config, metrics: Metrics::new() };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), caller: Caller::Trusted }
+    }
+
+    /// The same face for a caller who may do all: code of this process.
+    pub(crate) fn trusted(&self) -> Self {
+        Self { inner: self.inner.clone(), caller: Caller::Trusted }
+    }
+
+    /// The same face for a client of whom nothing is known.
+    pub(crate) fn unknown(&self) -> Self {
+        Self { inner: self.inner.clone(), caller: Caller::Unknown }
+    }
+
+    /// The same face for the client who sent these headers over a connection with a certificate of
+    /// this common name. While authentication is off, nobody looks.
+    pub(crate) fn on_behalf(&self, headers: &HeaderMap, common_name: Option<&Arc<str>>) -> Self {
+        if !self.node().view().is_auth_enabled() {
+            return self.unknown();
+        }
+        let credentials = Arc::new(Credentials::of(headers, common_name));
+        Self { inner: self.inner.clone(), caller: Caller::Known(credentials) }
+    }
+
+    /// Asks whether the caller may, while authentication is on; the auth revision that was asked.
+    pub(crate) fn authorize(
+        &self,
+        ask: impl FnOnce(&AuthState, &Authority) -> Result<(), AuthError>,
+    ) -> Result<Authorized, FaceError> {
+        if !self.node().view().is_auth_enabled() {
+            return Ok(Authorized(None));
+        }
+        let Some(by) = self.caller.authority(self)? else { return Ok(Authorized(None)) };
+        let auth = self.node().view().auth();
+        ask(&auth, &by)?;
+        Ok(Authorized(Some(auth.revision())))
+    }
+
+    /// Whether nothing has changed for the caller since: what was read meanwhile may be told.
+    pub(crate) fn still(&self, authorized: &Authorized) -> Result<(), FaceError> {
+        match authorized.0 {
+            Some(revision) if self.node().view().auth().revision() != revision => {
+                Err(AuthError::OldRevision.into())
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// The store handle.
@@ -95,7 +149,24 @@ impl EtcdFace {
 
     /// Proposes a command and waits until this member's answer to it is there.
     pub(crate) async fn propose(&self, op: Op) -> Result<Reply, FaceError> {
-        let command = command(op);
+        let mut command = command(op);
+        if matches!(self.caller, Caller::Trusted) {
+            command.trusted = true;
+        } else if self.node().view().is_auth_enabled()
+            && let Some(by) = self.caller.authority(self)?
+        {
+            command.user = by.user;
+            command.auth_revision = by.revision;
+        }
+        self.propose_command(command).await
+    }
+
+    /// Proposes what needs nobody's permission.
+    pub(crate) async fn propose_as_nobody(&self, op: Op) -> Result<Reply, FaceError> {
+        self.propose_command(command(op)).await
+    }
+
+    async fn propose_command(&self, command: Command) -> Result<Reply, FaceError> {
         if command.encoded_len() > self.config().max_request_bytes {
             return Err(FaceError::TooLarge);
         }
@@ -129,3 +200,8 @@ impl EtcdFace {
         *header = Some(self.header(revision));
     }
 }
+
+/// That the caller may, as of an auth revision; `None`: whatever it is.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub(crate) struct Authorized(Option<u64>);

@@ -3,7 +3,9 @@
 //! One folder a service, one file a method; [`serve`] puts them on a port, beside `/health` and
 //! the other HTTP paths, and [`EtcdFace`] calls the same functions in this process.
 
+mod auth;
 mod cluster;
+mod election;
 mod error;
 mod face;
 mod grpc;
@@ -11,14 +13,18 @@ mod health;
 mod http;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
 mod metrics;
+mod queue;
+mod quota;
 mod routes;
 mod server;
 mod store;
 mod tls;
 mod watch;
 
+pub use auth::{AuthToken, AuthTokenError};
 pub use error::FaceError;
 pub use face::{EtcdFace, FaceConfig};
 pub use server::{EtcdConfig, EtcdServer, serve};

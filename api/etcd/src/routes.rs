@@ -4,7 +4,8 @@ use tonic::Status;
 
 use crate::face::EtcdFace;
 use crate::grpc::{Call, Incoming, Outgoing};
-use crate::{cluster, health, http, kv, lease, maintenance, watch};
+use crate::server::CommonName;
+use crate::{auth, cluster, election, health, http, kv, lease, lock, maintenance, watch};
 
 /// Answers one request of a connection.
 pub(crate) async fn route(face: EtcdFace, request: Incoming) -> Outgoing {
@@ -12,10 +13,17 @@ pub(crate) async fn route(face: EtcdFace, request: Incoming) -> Outgoing {
         .headers()
         .get(::http::header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    if is_grpc { grpc(face, request).await } else { http::route(face, request).await }
+    if is_grpc {
+        return grpc(face, request).await;
+    }
+    // The common name of a certificate counts for gRPC alone.
+    let face = face.on_behalf(request.headers(), None);
+    http::route(face, request).await
 }
 
 async fn grpc(face: EtcdFace, request: Incoming) -> Outgoing {
+    let common_name = request.extensions().get::<CommonName>().map(|name| name.0.clone());
+    let face = face.on_behalf(request.headers(), common_name.as_ref());
     let method = face.metrics().started(request.uri().path());
     let uri = request.uri().clone();
     let call = Call { face, method, request };
@@ -38,6 +46,33 @@ async fn grpc(face: EtcdFace, request: Incoming) -> Outgoing {
         "/etcdserverpb.Maintenance/Defragment" => call.unary(maintenance::defragment).await,
         "/etcdserverpb.Maintenance/Hash" => call.unary(maintenance::hash).await,
         "/etcdserverpb.Maintenance/HashKV" => call.unary(maintenance::hash_kv).await,
+        "/etcdserverpb.Maintenance/Snapshot" => call.server_streaming(maintenance::snapshot).await,
+        "/etcdserverpb.Maintenance/MoveLeader" => call.unary(maintenance::move_leader).await,
+        "/etcdserverpb.Maintenance/Downgrade" => call.unary(maintenance::downgrade).await,
+        "/etcdserverpb.Auth/AuthEnable" => call.unary(auth::auth_enable).await,
+        "/etcdserverpb.Auth/AuthDisable" => call.unary(auth::auth_disable).await,
+        "/etcdserverpb.Auth/AuthStatus" => call.unary(auth::auth_status).await,
+        "/etcdserverpb.Auth/Authenticate" => call.unary(auth::authenticate).await,
+        "/etcdserverpb.Auth/UserAdd" => call.unary(auth::user_add).await,
+        "/etcdserverpb.Auth/UserGet" => call.unary(auth::user_get).await,
+        "/etcdserverpb.Auth/UserList" => call.unary(auth::user_list).await,
+        "/etcdserverpb.Auth/UserDelete" => call.unary(auth::user_delete).await,
+        "/etcdserverpb.Auth/UserChangePassword" => call.unary(auth::user_change_password).await,
+        "/etcdserverpb.Auth/UserGrantRole" => call.unary(auth::user_grant_role).await,
+        "/etcdserverpb.Auth/UserRevokeRole" => call.unary(auth::user_revoke_role).await,
+        "/etcdserverpb.Auth/RoleAdd" => call.unary(auth::role_add).await,
+        "/etcdserverpb.Auth/RoleGet" => call.unary(auth::role_get).await,
+        "/etcdserverpb.Auth/RoleList" => call.unary(auth::role_list).await,
+        "/etcdserverpb.Auth/RoleDelete" => call.unary(auth::role_delete).await,
+        "/etcdserverpb.Auth/RoleGrantPermission" => call.unary(auth::role_grant_permission).await,
+        "/etcdserverpb.Auth/RoleRevokePermission" => call.unary(auth::role_revoke_permission).await,
+        "/v3lockpb.Lock/Lock" => call.unary(lock::lock).await,
+        "/v3lockpb.Lock/Unlock" => call.unary(lock::unlock).await,
+        "/v3electionpb.Election/Campaign" => call.unary(election::campaign).await,
+        "/v3electionpb.Election/Proclaim" => call.unary(election::proclaim).await,
+        "/v3electionpb.Election/Leader" => call.unary(election::leader).await,
+        "/v3electionpb.Election/Observe" => call.server_streaming(election::observe).await,
+        "/v3electionpb.Election/Resign" => call.unary(election::resign).await,
         "/grpc.health.v1.Health/Check" => call.unary(health::check).await,
         "/grpc.health.v1.Health/Watch" => call.streaming(health::watch).await,
         path => Status::unimplemented(format!("unknown method {path}")).into_http(),

@@ -51,7 +51,7 @@ pub fn serve(config: EtcdConfig, node: Node) -> EtcdServer {
     let mut tasks = JoinSet::new();
     let tls = config.tls.map(TlsAcceptor::from);
     for listener in config.listeners {
-        tasks.spawn(accept(listener, tls.clone(), face.clone(), stop.clone()));
+        tasks.spawn(accept(listener, tls.clone(), face.unknown(), stop.clone()));
     }
     EtcdServer { face, stop, tasks }
 }
@@ -110,10 +110,14 @@ async fn connection(
         tracing::debug!(%error, "TCP_NODELAY");
     }
     let Some(tls) = tls else {
-        return http(socket, face, stop).await;
+        return http(socket, None, face, stop).await;
     };
     match tokio::time::timeout(HANDSHAKE_LIMIT, tls.accept(socket)).await {
-        Ok(Ok(socket)) => http(socket, face, stop).await,
+        Ok(Ok(socket)) => {
+            let chain = socket.get_ref().1.peer_certificates();
+            let name = chain.and_then(|chain| common_name(chain.first()?)).map(CommonName);
+            http(socket, name, face, stop).await;
+        }
         Ok(Err(error)) => {
             tracing::warn!(remote = ?peer, %error, "rejected connection on client endpoint");
         }
@@ -123,7 +127,17 @@ async fn connection(
     }
 }
 
-async fn http<S>(socket: S, face: EtcdFace, stop: CancellationToken)
+/// The common name of the client's certificate, which the handshake has verified.
+#[derive(Debug, Clone)]
+pub(crate) struct CommonName(pub(crate) Arc<str>);
+
+fn common_name(certificate: &rustls::pki_types::CertificateDer<'_>) -> Option<Arc<str>> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
+    Some(name.into())
+}
+
+async fn http<S>(socket: S, name: Option<CommonName>, face: EtcdFace, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -138,8 +152,11 @@ where
         .keep_alive_interval(Duration::from_secs(7200))
         .keep_alive_timeout(Duration::from_secs(20));
     builder.http1().timer(TokioTimer::new());
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request| {
         let face = face.clone();
+        if let Some(name) = &name {
+            hyper::Request::extensions_mut(&mut request).insert(name.clone());
+        }
         async move { Ok::<_, Infallible>(route(face, request).await) }
     });
     let connection = builder.serve_connection(TokioIo::new(socket), service);

@@ -12,6 +12,7 @@ pub(crate) async fn member_list(
     if request.linearizable {
         face.read_index().await?;
     }
+    let _asked = face.authorize(|auth, by| auth.is_somebody(by))?;
     let voters = face.node().voters();
     let attributes = face.node().view().member_attributes();
     let member = |(id, member): (u64, keelson_raft::Member)| {

@@ -14,6 +14,8 @@ pub(crate) async fn range(
     if !request.serializable {
         face.read_index().await?;
     }
+    let authorized =
+        face.authorize(|auth, by| auth.may_read(by, &request.key, &request.range_end))?;
     // One key is a look-up in memory as a rule; a range may walk the disk.
     let mut response = if request.range_end.is_empty() {
         face.node().view().range(&request)?
@@ -22,6 +24,7 @@ pub(crate) async fn range(
         let read = tokio::task::spawn_blocking(move || view.range(&request));
         read.await.map_err(|_| FaceError::Stopped)??
     };
+    face.still(&authorized)?;
     face.complete(&mut response.header);
     Ok(response)
 }

@@ -6,6 +6,7 @@ use keelson_storage::lease::TTL_SECONDS_MAX;
 
 use crate::error::FaceError;
 use crate::face::EtcdFace;
+use crate::quota;
 
 /// Ids tried before giving up; a second one is next to never needed.
 const TRIES: usize = 8;
@@ -17,6 +18,7 @@ pub(crate) async fn grant(
     if request.ttl > TTL_SECONDS_MAX {
         return Err(FaceError::TtlTooLarge);
     }
+    quota::admit(&face, quota::LEASE_COST).await?;
     let ttl = request.ttl.max(face.config().lease_ttl_seconds_min);
     let mut last = FaceError::Apply(ApplyError::LeaseExists);
     for _ in 0..TRIES {

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use super::attached;
 use crate::error::FaceError;
 use crate::face::EtcdFace;
 
@@ -15,6 +16,11 @@ const QUEUE: usize = 16;
 /// The seconds granted, 0 where there is no such lease. The header is made before the renewal.
 pub(crate) async fn renew(face: &EtcdFace, id: i64) -> Result<LeaseKeepAliveResponse, FaceError> {
     let header = Some(face.header_now());
+    let authorized = face.authorize(|auth, by| {
+        auth.is_somebody(by)?;
+        auth.may_write_all(by, &attached(face, id)?)
+    })?;
+    face.still(&authorized)?;
     let ttl = match face.node().renew_lease(id).await {
         Ok(ttl) => ttl,
         Err(LeaseError::NotFound) => 0,

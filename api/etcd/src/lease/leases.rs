@@ -2,6 +2,7 @@
 
 use keelson_proto::etcdserverpb::{LeaseLeasesRequest, LeaseLeasesResponse, LeaseStatus};
 
+use super::attached;
 use crate::error::FaceError;
 use crate::face::EtcdFace;
 
@@ -11,6 +12,11 @@ pub(crate) async fn leases(
 ) -> Result<LeaseLeasesResponse, FaceError> {
     face.read_index().await?;
     let leases = face.node().view().leases();
+    let authorized = face.authorize(|auth, by| {
+        auth.is_somebody(by)?;
+        leases.keys().try_for_each(|id| auth.may_read_all(by, &attached(&face, *id)?))
+    })?;
+    face.still(&authorized)?;
     let leases = leases.keys().map(|id| LeaseStatus { id: *id }).collect();
     Ok(LeaseLeasesResponse { header: Some(face.header_now()), leases })
 }

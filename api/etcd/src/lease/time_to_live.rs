@@ -3,6 +3,7 @@
 use keelson_proto::etcdserverpb::{LeaseTimeToLiveRequest, LeaseTimeToLiveResponse};
 use keelson_raft::LeaseError;
 
+use super::attached;
 use crate::error::FaceError;
 use crate::face::EtcdFace;
 
@@ -12,6 +13,13 @@ pub(crate) async fn time_to_live(
 ) -> Result<LeaseTimeToLiveResponse, FaceError> {
     face.read_index().await?;
     let (view, id) = (face.node().view(), request.id);
+    let authorized = face.authorize(|auth, by| {
+        auth.is_somebody(by)?;
+        match request.keys {
+            true => auth.may_read_all(by, &attached(&face, id)?),
+            false => Ok(()),
+        }
+    })?;
     let unknown = LeaseTimeToLiveResponse { id, ttl: -1, ..Default::default() };
     let answer = match (view.lease(id), face.node().lease_remaining(id).await) {
         (Some(lease), Ok(remaining)) => LeaseTimeToLiveResponse {
@@ -23,5 +31,6 @@ pub(crate) async fn time_to_live(
         (None, _) | (_, Err(LeaseError::NotFound)) => unknown,
         (_, Err(error)) => return Err(error.into()),
     };
+    face.still(&authorized)?;
     Ok(LeaseTimeToLiveResponse { header: Some(face.header_now()), ..answer })
 }

@@ -14,6 +14,7 @@ pub(crate) async fn alarm(
     let alarms = match request.action() {
         AlarmAction::Get => {
             face.read_index().await?;
+            let _asked = face.authorize(|auth, by| auth.is_somebody(by))?;
             raised(&face, request.alarm)
         }
         AlarmAction::Activate | AlarmAction::Deactivate => {

@@ -6,8 +6,9 @@ use crate::error::FaceError;
 use crate::face::EtcdFace;
 
 pub(crate) async fn defragment(
-    _face: EtcdFace,
+    face: EtcdFace,
     _request: DefragmentRequest,
 ) -> Result<DefragmentResponse, FaceError> {
+    let _asked = face.authorize(|auth, by| auth.may_administer(by))?;
     Ok(DefragmentResponse { header: None })
 }

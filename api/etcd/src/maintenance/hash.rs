@@ -29,6 +29,7 @@ pub(crate) async fn hash_kv(
 }
 
 async fn run(face: &EtcdFace, revision: i64) -> Result<keelson_storage::mvcc::HashKv, FaceError> {
+    let _asked = face.authorize(|auth, by| auth.may_administer(by))?;
     let view = face.node().view().clone();
     let hashed = tokio::task::spawn_blocking(move || view.hash_kv(revision));
     Ok(hashed.await.map_err(|_| FaceError::Stopped)??)

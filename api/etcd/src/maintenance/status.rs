@@ -11,6 +11,7 @@ pub(crate) async fn status(
     face: EtcdFace,
     _request: pb::StatusRequest,
 ) -> Result<pb::StatusResponse, FaceError> {
+    let _asked = face.authorize(|auth, by| auth.is_somebody(by))?;
     let status = face.node().status();
     let size = face.node().view().size();
     let mut errors = Vec::new();

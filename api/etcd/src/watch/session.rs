@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures::FutureExt;
 use keelson_proto::etcdserverpb as pb;
 use keelson_storage::watch::{Output, WatchSpec, WatchStream};
@@ -175,7 +176,16 @@ impl Session {
     }
 
     // upstream: etcd v3 API, "Watch": created answers, in the order of the requests
-    fn create(&mut self, request: pb::WatchCreateRequest) {
+    fn create(&mut self, mut request: pb::WatchCreateRequest) {
+        if request.key.is_empty() {
+            request.key = Bytes::from_static(b"\0");
+        }
+        if let Err(error) = self.may_watch(&request) {
+            // Clients know the whole text of the call that was refused.
+            let code = format!("{:?}", error.code());
+            let reason = format!("rpc error: code = {code} desc = {error}");
+            return self.refuse(reason);
+        }
         use pb::watch_create_request::FilterType;
         let has = |filter: FilterType| request.filters.contains(&(filter as i32));
         let spec = WatchSpec {
@@ -199,16 +209,30 @@ impl Session {
                     ..WatchResponse::default()
                 }
             }
-            Err(error) => WatchResponse {
-                header: Some(self.face.header_now()),
-                watch_id: NO_WATCHER,
-                created: true,
-                canceled: true,
-                cancel_reason: error.to_string(),
-                ..WatchResponse::default()
-            },
+            Err(error) => return self.refuse(error.to_string()),
         };
         self.pending.push_back(answer);
+    }
+
+    /// The range as it was sent: one without an end needs a permission without an end.
+    fn may_watch(&self, request: &pb::WatchCreateRequest) -> Result<(), FaceError> {
+        if request.start_revision < 0 {
+            return Ok(());
+        }
+        self.face
+            .authorize(|auth, by| auth.may_read(by, &request.key, &request.range_end))
+            .map(|_running_watches_are_not_asked_again| ())
+    }
+
+    fn refuse(&mut self, cancel_reason: String) {
+        self.pending.push_back(WatchResponse {
+            header: Some(self.face.header_now()),
+            watch_id: NO_WATCHER,
+            created: true,
+            canceled: true,
+            cancel_reason,
+            ..WatchResponse::default()
+        });
     }
 
     /// Nothing of the watcher follows its end; of one that does not exist nothing is said.

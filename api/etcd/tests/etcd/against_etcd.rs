@@ -26,9 +26,9 @@ use crate::member::start;
 const SEEDS: u64 = 3;
 const REQUESTS: usize = 400;
 
-struct Etcd {
+pub(crate) struct Etcd {
     process: Child,
-    address: String,
+    pub(crate) address: String,
     _folder: tempfile::TempDir,
 }
 
@@ -43,7 +43,7 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn start_etcd() -> Option<Etcd> {
+pub(crate) fn start_etcd() -> Option<Etcd> {
     let folder = tempfile::tempdir().unwrap();
     let client = format!("http://127.0.0.1:{}", free_port());
     let peer = format!("http://127.0.0.1:{}", free_port());
@@ -60,8 +60,19 @@ fn start_etcd() -> Option<Etcd> {
     Some(Etcd { process, address: client, _folder: folder })
 }
 
+/// Waits until somebody listens there.
+pub(crate) async fn connect(address: String) -> Channel {
+    let endpoint = Endpoint::from_shared(address).unwrap();
+    loop {
+        match endpoint.connect().await {
+            Ok(channel) => return channel,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
-enum Ask {
+pub(crate) enum Ask {
     Range(pb::RangeRequest),
     Put(pb::PutRequest),
     Delete(pb::DeleteRangeRequest),
@@ -72,7 +83,7 @@ enum Ask {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Answer {
+pub(crate) enum Answer {
     Range(pb::RangeResponse),
     Put(pb::PutResponse),
     Delete(pb::DeleteRangeResponse),
@@ -81,22 +92,16 @@ enum Answer {
     Refused(i32, String),
 }
 
-struct Client {
+pub(crate) struct Client {
     kv: KvClient<Channel>,
-    lease: LeaseClient<Channel>,
+    pub(crate) lease: LeaseClient<Channel>,
     maintenance: MaintenanceClient<Channel>,
-    watch: WatchClient<Channel>,
+    pub(crate) watch: WatchClient<Channel>,
 }
 
 impl Client {
-    async fn connect(address: String) -> Self {
-        let endpoint = Endpoint::from_shared(address).unwrap();
-        let channel = loop {
-            match endpoint.connect().await {
-                Ok(channel) => break channel,
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        };
+    pub(crate) async fn connect(address: String) -> Self {
+        let channel = connect(address).await;
         Self {
             kv: KvClient::new(channel.clone()),
             lease: LeaseClient::new(channel.clone()),
@@ -105,7 +110,7 @@ impl Client {
         }
     }
 
-    async fn ask(&mut self, ask: Ask) -> Answer {
+    pub(crate) async fn ask(&mut self, ask: Ask) -> Answer {
         let answer = match ask {
             Ask::Range(request) => {
                 let keys_only = request.keys_only;
