@@ -50,7 +50,11 @@ impl Compactor {
         if step.next.is_none() {
             step.batch.put(keys::META_COMPACTION_DONE.to_vec(), keys::number(compacted));
         }
-        self.write(engine, &step)?;
+        // Written with what it counts: after a crash both are there, or neither.
+        let freed = self.shared.freed.load(Ordering::Relaxed) + step.size_freed;
+        step.batch.put(keys::META_FREED.to_vec(), keys::number(freed));
+        engine.write(&step.batch)?;
+        self.shared.freed.store(freed, Ordering::Relaxed);
         match step.next {
             Some(next) => at.next = next,
             None => {
@@ -59,12 +63,6 @@ impl Compactor {
             }
         }
         Ok(true)
-    }
-
-    fn write(&self, engine: &Arc<dyn Engine>, step: &compaction::Step) -> Result<(), EngineError> {
-        engine.write(&step.batch)?;
-        self.shared.size.fetch_sub(step.size_freed, Ordering::Relaxed);
-        Ok(())
     }
 
     /// Begins anew: the content is another one.

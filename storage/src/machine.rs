@@ -101,6 +101,7 @@ pub struct StateMachine {
     /// Of the state with the batch in hand; [`Shared`] has the published one.
     revision: i64,
     compacted: i64,
+    /// Of all that was ever written: what compactions free is counted by them.
     size: i64,
     /// Whether the engine has the format's version.
     has_format: bool,
@@ -148,7 +149,7 @@ impl StateMachine {
         let engine = self.shared.engine.clone();
         let mut overlay = Overlay::new(&*engine);
         let mut changes = Vec::new();
-        let (compacted, size) = (self.compacted, self.size);
+        let compacted = self.compacted;
         let mut results = Vec::with_capacity(entries.len());
         for entry in entries {
             assert_eq!(entry.index, self.applied.index + 1, "applied index");
@@ -157,7 +158,7 @@ impl StateMachine {
             self.applied.term = entry.term;
         }
         let Some(last) = entries.last() else { return results };
-        self.write_position(&mut overlay, size);
+        self.write_position(&mut overlay);
         self.shared.begin_write();
         engine.write(&overlay.batch).expect("the engine takes the batch, or the node stops");
         self.shared.revision.store(self.revision, Ordering::SeqCst);
@@ -490,11 +491,9 @@ impl StateMachine {
     }
 
     /// Adds to the batch where the state stands.
-    fn write_position(&mut self, overlay: &mut Overlay<'_>, size_before: i64) {
+    fn write_position(&mut self, overlay: &mut Overlay<'_>) {
         let applied = self.applied.stored();
-        // A compaction changes the size beside us.
-        let grown = self.size - size_before;
-        self.size = self.shared.size.fetch_add(grown, Ordering::Relaxed) + grown;
+        self.shared.size.store(self.size, Ordering::Relaxed);
         let batch = &mut overlay.batch;
         if !self.has_format {
             batch.put(keys::META_FORMAT.to_vec(), Bytes::from_static(keys::FORMAT));
@@ -539,6 +538,7 @@ impl StateMachine {
         self.revision = number(keys::META_REVISION, 1)?;
         self.compacted = number(keys::META_COMPACTED, -1)?;
         self.size = number(keys::META_SIZE, 0)?;
+        let freed = number(keys::META_FREED, 0)?;
         let done = number(keys::META_COMPACTION_DONE, -1)?;
         let leases = load_leases(&*engine)?;
         let members = load_members(&*engine)?;
@@ -554,6 +554,7 @@ impl StateMachine {
         shared.revision.store(self.revision, Ordering::SeqCst);
         shared.compacted.store(self.compacted, Ordering::SeqCst);
         shared.size.store(self.size, Ordering::Relaxed);
+        shared.freed.store(freed, Ordering::Relaxed);
         shared.applied.store(self.applied.index, Ordering::SeqCst);
         shared.end_write();
         shared.compaction_done.send_replace(done);

@@ -35,7 +35,10 @@ pub(crate) struct Shared {
     pub(crate) revision: AtomicI64,
     pub(crate) compacted: AtomicI64,
     pub(crate) compaction_done: watch::Sender<i64>,
+    /// Of all that was ever written.
     pub(crate) size: AtomicI64,
+    /// Of what compactions have dropped of it.
+    pub(crate) freed: AtomicI64,
     pub(crate) applied: AtomicU64,
     pub(crate) flushed: AtomicU64,
     pub(crate) leases: RwLock<BTreeMap<i64, Lease>>,
@@ -63,6 +66,7 @@ impl Shared {
             compacted: AtomicI64::new(-1),
             compaction_done: watch::Sender::new(-1),
             size: AtomicI64::new(0),
+            freed: AtomicI64::new(0),
             applied: AtomicU64::new(0),
             flushed: AtomicU64::new(0),
             leases: RwLock::default(),
@@ -142,7 +146,7 @@ impl View {
 
     /// Logical size of the data, all kept revisions included.
     pub fn size(&self) -> i64 {
-        self.shared.size.load(Ordering::Relaxed)
+        self.shared.size.load(Ordering::Relaxed) - self.shared.freed.load(Ordering::Relaxed)
     }
 
     /// Answers a range request whose checks have passed; `header.revision` is filled.

@@ -29,9 +29,11 @@ pub const META_REVISION: &[u8] = b"mrevision";
 pub const META_COMPACTED: &[u8] = b"mcompacted";
 /// Compaction that is carried out, 8 bytes big-endian.
 pub const META_COMPACTION_DONE: &[u8] = b"mcompaction-done";
-/// Logical size of the data, 8 bytes big-endian.
+/// Logical size of all data ever written, 8 bytes big-endian.
 pub const META_SIZE: &[u8] = b"msize";
 
+/// What compactions have freed of it on this member, 8 bytes big-endian.
+pub const META_FREED: &[u8] = b"mfreed";
 /// `StoredAuth`.
 pub const META_AUTH: &[u8] = b"mauth";
 

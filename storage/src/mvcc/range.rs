@@ -193,7 +193,8 @@ pub fn range(space: Space<'_>, request: &pb::RangeRequest) -> Result<pb::RangeRe
         return Ok(pb::RangeResponse { count, ..Default::default() });
     }
     let limit = usize::try_from(request.limit).unwrap_or(0);
-    let fetched = if is_sorted(request) || has_filters(request) { 0 } else { limit };
+    let fetched =
+        if limit == 0 || needs_all(request) { 0 } else { limit + usize::from(is_sorted(request)) };
     let mut kvs: Vec<KeyValue> = Vec::new();
     let count = space.walk(&request.key, &request.range_end, fetched, &mut |encoded| {
         let kv = decode(encoded)?;
@@ -202,7 +203,7 @@ pub fn range(space: Space<'_>, request: &pb::RangeRequest) -> Result<pb::RangeRe
         }
         Ok(())
     })?;
-    let mut more = fetched > 0 && count > fetched as i64;
+    let mut more = fetched > 0 && count > limit as i64;
     sort(request, &mut kvs);
     if limit > 0 && kvs.len() > limit {
         kvs.truncate(limit);
@@ -225,6 +226,13 @@ fn decode(encoded: Bytes) -> Result<KeyValue, ReadError> {
 /// Whether the answer's order is not the keys' own.
 fn is_sorted(request: &pb::RangeRequest) -> bool {
     request.sort_target() != SortTarget::Key || request.sort_order() == SortOrder::Descend
+}
+
+/// Whether more must be read than the answer may have. An order that is not named sorts only what
+/// comes first by key, and one key more.
+// upstream: etcd v3 API, "Range": limit and sort_target without sort_order
+fn needs_all(request: &pb::RangeRequest) -> bool {
+    has_filters(request) || (is_sorted(request) && request.sort_order() != SortOrder::None)
 }
 
 fn has_filters(request: &pb::RangeRequest) -> bool {
