@@ -17,10 +17,11 @@ pub(crate) async fn run(cx: Arc<Context>) {
             () = cx.stop.cancelled() => return,
         }
         let now = cx.caches.revision();
-        if before > 0 && before < now {
-            if let Err(error) = cx.storage.compact(before).await {
-                tracing::warn!(%error, revision = before, "cannot compact the store");
-            }
+        if before > 0
+            && before < now
+            && let Err(error) = cx.storage.compact(before).await
+        {
+            tracing::warn!(%error, revision = before, "cannot compact the store");
         }
         before = now;
     }

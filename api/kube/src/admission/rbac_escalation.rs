@@ -9,6 +9,7 @@ use crate::auth::{Attributes, ResourceAttributes};
 use crate::cache::Caches;
 use crate::layers::authorization;
 use crate::status::Status;
+use crate::user::UserInfo;
 
 pub(super) const ENTRY: Plugin =
     Plugin { mutate: None, validate: Some(|a, object| validate(a, object).boxed()) };
@@ -48,7 +49,7 @@ async fn validate(a: &Admission<'_>, object: &Value) -> Result<(), Status> {
         rules_of(object)
     };
     let held = a.cx.rbac.rules(a.user, a.namespace);
-    let missing: Vec<&Rule> = wanted.iter().filter(|rule| !covered(rule, &held)).collect();
+    let missing: Vec<&Rule> = wanted.iter().filter(|rule| !covered(a.user, rule, &held)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -73,38 +74,24 @@ async fn granted(
 }
 
 /// Whether each single permission of a rule is held.
-fn covered(rule: &Rule, held: &[Rule]) -> bool {
-    let any = |all: &[String], one: &str| all.iter().any(|x| x == "*" || x == one);
+fn covered(user: &UserInfo, rule: &Rule, held: &[Rule]) -> bool {
     let none = vec![String::new()];
     let names = if rule.names.is_empty() { &none } else { &rule.names };
-    let resources = rule.verbs.iter().all(|verb| {
-        rule.groups.iter().all(|group| {
-            rule.resources.iter().all(|resource| {
-                names.iter().all(|name| {
-                    held.iter().any(|h| {
-                        any(&h.verbs, verb)
-                            && any(&h.groups, group)
-                            && (any(&h.resources, resource)
-                                || resource
-                                    .split_once('/')
-                                    .is_some_and(|(_, sub)| any(&h.resources, &format!("*/{sub}"))))
-                            && (h.names.is_empty() || !name.is_empty() && h.names.contains(name))
-                    })
+    let held = |verb: &str, resource: Option<ResourceAttributes<'_>>, path: &str| {
+        held.iter().any(|h| h.allows(&Attributes { user, verb, resource, path }))
+    };
+    rule.verbs.iter().all(|verb| {
+        rule.urls.iter().all(|url| held(verb, None, url))
+            && rule.groups.iter().all(|group| {
+                rule.resources.iter().all(|resource| {
+                    let (resource, subresource) =
+                        resource.split_once('/').unwrap_or((resource, ""));
+                    let of =
+                        ResourceAttributes { group, resource, subresource, ..Default::default() };
+                    names.iter().all(|name| held(verb, Some(ResourceAttributes { name, ..of }), ""))
                 })
             })
-        })
-    });
-    let urls = rule.verbs.iter().all(|verb| {
-        rule.urls.iter().all(|url| {
-            held.iter().any(|h| {
-                any(&h.verbs, verb)
-                    && h.urls.iter().any(|u| {
-                        u == url || u.strip_suffix('*').is_some_and(|p| url.starts_with(p))
-                    })
-            })
-        })
-    });
-    resources && urls
+    })
 }
 
 fn show(rule: &Rule) -> String {
@@ -144,10 +131,17 @@ mod tests {
 
     #[test]
     fn a_rule_is_covered_permission_by_permission() {
-        let held = [rule(&["get"], &["pods"], &[]), rule(&["*"], &["secrets"], &["a"])];
-        assert!(covered(&rule(&["get"], &["pods"], &["x"]), &held));
-        assert!(!covered(&rule(&["get", "list"], &["pods"], &[]), &held));
-        assert!(covered(&rule(&["delete"], &["secrets"], &["a"]), &held));
-        assert!(!covered(&rule(&["delete"], &["secrets"], &[]), &held));
+        let held = [rule(&["get"], &["pods", "*/log"], &[]), rule(&["*"], &["secrets"], &["a"])];
+        let check = |verbs: &[&str], resource: &str, names: &[&str], expected: bool| {
+            let wanted = rule(verbs, &[resource], names);
+            assert_eq!(covered(&UserInfo::new("u", &[]), &wanted, &held), expected, "{wanted:?}");
+        };
+        check(&["get"], "pods", &["x"], true);
+        check(&["get", "list"], "pods", &[], false);
+        check(&["get"], "pods/log", &[], true);
+        check(&["get"], "pods/status", &[], false);
+        check(&["get"], "*", &[], false);
+        check(&["delete"], "secrets", &["a"], true);
+        check(&["delete"], "secrets", &[], false);
     }
 }

@@ -254,13 +254,7 @@ pub(super) const KINDS: &[Kind] = &[
         short_names: &["rc"],
         categories: &["all"],
         subresources: &[
-            Subresource {
-                name: "scale",
-                group: "autoscaling",
-                version: "v1",
-                kind: "Scale",
-                verbs: &["get", "patch", "update"],
-            },
+            Subresource::SCALE,
             Subresource::of_kind("status", "ReplicationController"),
         ],
         storage_prefix: "controllers",

@@ -56,6 +56,15 @@ pub struct Subresource {
 }
 
 impl Subresource {
+    /// The number of replicas, by itself.
+    pub(super) const SCALE: Self = Subresource {
+        name: "scale",
+        group: "autoscaling",
+        version: "v1",
+        kind: "Scale",
+        verbs: &["get", "patch", "update"],
+    };
+
     /// A view on the object itself, read and updated.
     pub(super) const fn of_kind(name: &'static str, kind: &'static str) -> Self {
         Subresource { name, group: "", version: "", kind, verbs: &["get", "patch", "update"] }

@@ -268,9 +268,8 @@ fn take_special(
 fn without_directives(value: Value) -> Option<Value> {
     match value {
         Value::Object(fields) => {
-            match fields.get(DIRECTIVE).and_then(Value::as_str) {
-                Some("delete") => return None,
-                Some(_) | None => {}
+            if fields.get(DIRECTIVE).and_then(Value::as_str) == Some("delete") {
+                return None;
             }
             let kept = fields
                 .into_iter()

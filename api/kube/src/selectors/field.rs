@@ -88,7 +88,10 @@ impl Term {
                             list.iter().filter_map(|i| i["ip"].as_str()).collect();
                         Some(texts.join(",") == self.value)
                     }
-                    Some(other) => Some(other.to_string() == self.value),
+                    Some(other) => {
+                        let text = other.to_string();
+                        Some(text == self.value)
+                    }
                 }
             });
         equal.unwrap_or(self.absent == self.value) == self.equal

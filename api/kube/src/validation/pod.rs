@@ -59,7 +59,8 @@ pub(super) fn spec(spec: &Value, path: &str, errors: &mut Errors) {
         let name = text(gate, "name");
         errors.all_invalid(&format!("{path}.name"), name, names::qualified(name));
     }
-    let named: [(&str, fn(&str) -> Vec<String>); 6] = [
+    type Rule = fn(&str) -> Vec<String>;
+    let named: [(&str, Rule); 6] = [
         ("serviceAccountName", names::subdomain),
         ("nodeName", names::subdomain),
         ("hostname", names::label),
