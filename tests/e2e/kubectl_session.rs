@@ -3,69 +3,18 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use keelson_tests::image::busybox;
-use keelson_tests::registry::Registry;
+use keelson_tests::workload::{Images, SERVICE, deployment, pod};
 use keelson_tests::{Cluster, Settings, wait};
-
-fn deployment(image: &str) -> String {
-    format!(
-        r#"apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: web
-  labels: {{app: web}}
-spec:
-  replicas: 3
-  selector: {{matchLabels: {{app: web}}}}
-  template:
-    metadata: {{labels: {{app: web}}}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers:
-      - name: web
-        image: {image}
-        command: ["httpd", "-f", "-p", "8080", "-h", "/www"]
-        ports: [{{containerPort: 8080, name: http}}]
-        readinessProbe: {{httpGet: {{path: /, port: http}}, periodSeconds: 1}}
-        resources: {{requests: {{cpu: 10m, memory: 8Mi}}, limits: {{memory: 32Mi}}}}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: web}}
-spec:
-  selector: {{app: web}}
-  ports: [{{port: 80, targetPort: http}}]
-"#
-    )
-}
-
-fn pod(name: &str, image: &str, command: &str) -> String {
-    format!(
-        r#"apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, labels: {{run: {name}}}}}
-spec:
-  terminationGracePeriodSeconds: 1
-  restartPolicy: Never
-  containers:
-  - name: main
-    image: {image}
-    command: ["sh", "-c", {command:?}]
-"#
-    )
-}
 
 #[test]
 fn a_first_session_with_kubectl() -> Result<()> {
-    let registry = Registry::start()?;
-    registry.push("web", "1", &busybox("one")?)?;
-    registry.push("web", "2", &busybox("two")?)?;
-    let (one, two) = (registry.reference("web", "1"), registry.reference("web", "2"));
+    let images = Images::serve()?;
+    let (one, two) = (images.web(1), images.web(2));
     let cluster = Cluster::start(Settings::default())?;
     cluster.node_ready()?;
 
     // Deployment and Service, to the end of the rollout.
-    cluster.apply(&deployment(&one))?;
+    cluster.apply(&format!("{}---\n{SERVICE}", deployment(&one, 3)))?;
     cluster.k("rollout status deployment/web --timeout=80s")?;
     let all = cluster.k("get deploy,rs,pods,svc -o wide")?;
     for text in

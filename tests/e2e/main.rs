@@ -1,7 +1,11 @@
 //! The built binary, driven end to end by clients that nobody here wrote.
 
 mod bad_input;
+mod kubectl_changes;
+mod kubectl_ends;
 mod kubectl_session;
+mod kubectl_tools;
+mod kubectl_views;
 mod life;
 mod scheduling;
 mod store_clients;

@@ -6,7 +6,9 @@ pub mod image;
 pub mod members;
 pub mod ports;
 pub mod registry;
+pub mod table;
 pub mod wait;
+pub mod workload;
 
 pub use cluster::{Cluster, Settings};
 pub use command::{Output, run};

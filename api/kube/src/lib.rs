@@ -1,4 +1,6 @@
 //! Everything between a Kubernetes HTTP request and a store transaction.
+// A test that cannot go on panics.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admission;
 mod api_server;
