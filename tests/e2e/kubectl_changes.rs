@@ -44,6 +44,45 @@ fn apply_removes_what_it_once_set_and_keeps_what_others_set() -> Result<()> {
 }
 
 #[test]
+fn server_side_apply_owns_what_it_names_and_refuses_what_others_own() -> Result<()> {
+    let cluster = without_agent()?;
+    let apply = |arguments: &[&str], manifest: &str| {
+        let all = [&["apply", "--server-side", "-f", "-"], arguments].concat();
+        cluster.kubectl_with(&all, manifest)
+    };
+    ensure!(apply(&[], TWO)?.ok()? == "configmap/c serverside-applied\n");
+    let other = ["--field-manager=other"];
+    let theirs = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {b: \"3\"}\n";
+    let refused = apply(&other, theirs)?.failed()?;
+    ensure!(
+        refused.contains("Apply failed with 1 conflict: conflict with \"kubectl\": .data.b"),
+        "{refused}"
+    );
+    apply(&["--field-manager=other", "--force-conflicts"], theirs)?.ok()?;
+    // Gone: what it named and nobody else owns. Kept: what the other one took over.
+    apply(&[], ONE)?.ok()?;
+    ensure!(cluster.field("configmap c", "{.data}")? == r#"{"a":"1","b":"3"}"#);
+    ensure!(cluster.field("configmap c", "{.metadata.labels}")? == r#"{"x":"1"}"#);
+    let version = "{.metadata.resourceVersion}";
+    let before = cluster.field("configmap c", version)?;
+    apply(&[], ONE)?.ok()?;
+    ensure!(cluster.field("configmap c", version)? == before, "an apply of the same was written");
+    let shown = cluster.k("get configmap c -o yaml --show-managed-fields")?;
+    for text in ["manager: kubectl", "manager: other", "operation: Apply", "f:b: {}"] {
+        ensure!(shown.contains(text), "{text} is missing in\n{shown}");
+    }
+    ensure!(!cluster.k("get configmap c -o yaml")?.contains("managedFields"));
+
+    // What client-side apply made goes over to server-side apply.
+    let moved = TWO.replace("name: c", "name: moved");
+    cluster.apply(&moved)?;
+    apply(&[], &moved.replace("b: \"2\"", "b: \"5\""))?.ok()?;
+    apply(&[], &ONE.replace("name: c", "name: moved"))?.ok()?;
+    ensure!(cluster.field("configmap moved", "{.data}")? == r#"{"a":"1"}"#);
+    Ok(())
+}
+
+#[test]
 fn edit_writes_what_the_editor_wrote() -> Result<()> {
     let cluster = without_agent()?;
     cluster.apply(ONE)?;

@@ -7,6 +7,7 @@ mod kubectl_session;
 mod kubectl_tools;
 mod kubectl_views;
 mod life;
+mod rubbish;
 mod scheduling;
 mod store_clients;
 mod survival;

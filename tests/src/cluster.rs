@@ -178,6 +178,11 @@ impl Cluster {
         self.dir.path().join("keelson.log")
     }
 
+    /// Everything that the process has logged.
+    pub fn log_text(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&std::fs::read(self.log())?).into_owned())
+    }
+
     /// The end of the log, for messages.
     pub fn tail(&self) -> String {
         let log = std::fs::read(self.log()).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod command;
+pub mod https;
 pub mod image;
 pub mod members;
 pub mod ports;

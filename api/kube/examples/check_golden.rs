@@ -7,7 +7,7 @@
 use std::error::Error;
 
 use keelson_kube_api::facts::{Type, facts};
-use keelson_kube_api::{decode, kinds};
+use keelson_kube_api::{decode, kinds, protobuf};
 use serde_json::Value;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -37,6 +37,18 @@ fn main() -> Result<(), Box<dyn Error>> {
                     compare(&golden, &decoded.value, "", &mut problems);
                 }
             }
+        }
+        let message = std::fs::read(path.with_extension("pb"))?;
+        match protobuf::read(kind.schema, &message) {
+            Err(error) => problems.push(format!("protobuf: {error}")),
+            Ok(read) => compare(&golden, &read, "protobuf", &mut problems),
+        }
+        match protobuf::write(kind.schema, &golden) {
+            Err(error) => problems.push(format!("protobuf: {error}")),
+            Ok(written) => match protobuf::read(kind.schema, &written) {
+                Err(error) => problems.push(format!("protobuf as written: {error}")),
+                Ok(read) => compare(&golden, &read, "protobuf as written", &mut problems),
+            },
         }
         problems.sort();
         problems.dedup();

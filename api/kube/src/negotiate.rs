@@ -3,17 +3,20 @@
 use http::HeaderMap;
 use http::header::{ACCEPT, USER_AGENT};
 
+use crate::protobuf;
 use crate::request_info::Query;
 use crate::status::Status;
 
 /// Encodings that are answered.
-pub(crate) const MEDIA_TYPES: &[&str] = &["application/json", "application/yaml"];
+pub(crate) const MEDIA_TYPES: &[&str] =
+    &["application/json", "application/yaml", protobuf::MEDIA_TYPE];
 
 /// The encoding of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Json,
     Yaml,
+    Protobuf,
 }
 
 /// What of an object is answered.
@@ -72,9 +75,13 @@ fn best(text: &str) -> Option<(Encoding, View)> {
             let encoding = match media {
                 "application/json" | "*/*" | "application/*" => Encoding::Json,
                 "application/yaml" => Encoding::Yaml,
+                protobuf::MEDIA_TYPE => Encoding::Protobuf,
                 _ => return None,
             };
-            Some((weight, (encoding, view(&parameters)?)))
+            let view = view(&parameters)?;
+            // Cells are of any type: tables have no messages.
+            let possible = encoding != Encoding::Protobuf || !matches!(view, View::Table(_));
+            possible.then_some((weight, (encoding, view)))
         })
         .collect();
     // A stable sort keeps the client's order among equals.
@@ -119,11 +126,15 @@ mod tests {
         );
         check(
             "application/vnd.kubernetes.protobuf,application/json",
+            Some((Encoding::Protobuf, View::Whole)),
+        );
+        check(
+            "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json",
             Some((Encoding::Json, View::Whole)),
         );
         check("application/json;q=0.5,application/yaml", Some((Encoding::Yaml, View::Whole)));
         check("*/*", Some((Encoding::Json, View::Whole)));
-        check("application/vnd.kubernetes.protobuf", None);
+        check("application/xml", None);
         check("application/json;as=Table;v=v2;g=meta.k8s.io", None);
     }
 }

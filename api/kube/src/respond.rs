@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 use crate::cache::Object;
 use crate::call::Call;
 use crate::conversion;
+use crate::facts::facts;
 use crate::kinds::Kind;
 use crate::negotiate::{Accepted, Encoding, View};
+use crate::protobuf;
 use crate::server::Body;
 use crate::status::Status;
 use crate::table::{self, IncludeObject};
@@ -82,7 +84,31 @@ pub(crate) fn value(
             let text = serde_saphyr::to_string(value).map_err(Status::internal)?;
             Ok(bytes(code, "application/yaml", text))
         }
+        Encoding::Protobuf => match schema_of(value) {
+            Some(schema) => {
+                let message = protobuf::write(&schema, value).map_err(Status::internal)?;
+                Ok(bytes(code, protobuf::MEDIA_TYPE, message))
+            }
+            // What has no message is JSON for everybody; the content type says so.
+            None => Ok(json_value(code, value)),
+        },
     }
+}
+
+/// The name of a value's type in the table of facts; empty where the writer needs none.
+pub(crate) fn schema_of(value: &Value) -> Option<String> {
+    let kind = value["kind"].as_str()?;
+    let api_version = value["apiVersion"].as_str()?;
+    if matches!(kind, "PartialObjectMetadata" | "PartialObjectMetadataList") {
+        return Some(String::new());
+    }
+    if kind == "Status" {
+        return Some("io.k8s.apimachinery.pkg.apis.meta.v1.Status".to_owned());
+    }
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let gvk = format!("{group}/{version}/{kind}");
+    let ty = facts().types().iter().find(|ty| ty.gvks.contains(&gvk.as_str()))?;
+    Some(ty.full_name())
 }
 
 /// One object of the call's kind.
@@ -118,6 +144,17 @@ pub(crate) fn list(
         let mut response = bytes(200, "application/json", Bytes::new());
         *response.body_mut() = Body::list(head, objects, tail);
         return Ok(with_warnings(response, &call.warnings));
+    }
+    if accepted.encoding == Encoding::Protobuf
+        && accepted.view == View::Whole
+        && !conversion::is_converted(call.kind)
+    {
+        let messages: Vec<Bytes> = objects.iter().map(|o| o.message(call.kind.schema)).collect();
+        let items = messages.iter().map(|m| &m[..]);
+        let (version, kind) = (api_version(call.kind), call.kind.list_kind);
+        let list = protobuf::list(&version, kind, &meta.to_value(), items);
+        let list = list.map_err(Status::internal)?;
+        return Ok(with_warnings(bytes(200, protobuf::MEDIA_TYPE, list), &call.warnings));
     }
     let values: Vec<Value> =
         objects.iter().map(|o| conversion::from_stored(call.kind, o.value())).collect();

@@ -8,7 +8,6 @@ mod rbac_table;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
-use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::context::Context;
@@ -94,7 +93,7 @@ fn fresh(kind: &Kind, wanted: &Value) -> Value {
     let mut object = wanted.clone();
     object["apiVersion"] = Value::String(crate::respond::api_version(kind));
     object["kind"] = Value::String(kind.kind.to_owned());
-    verbs::create::stamp(&mut object, Timestamp::now());
+    verbs::create::stamp(&mut object, &verbs::guarded::now());
     kind.default(&mut object);
     kind.prepare_create(&mut object);
     object

@@ -6,6 +6,8 @@ use std::time::Instant;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::Value;
 
+use crate::protobuf;
+
 /// One version of one object.
 #[derive(Debug)]
 pub(crate) struct Object {
@@ -16,11 +18,12 @@ pub(crate) struct Object {
     /// JSON with resourceVersion.
     pub(crate) wire: Bytes,
     trimmed: OnceLock<Value>,
+    message: OnceLock<Bytes>,
 }
 
 impl Object {
     pub(crate) fn new(key: Arc<str>, revision: i64, wire: Bytes) -> Self {
-        Object { key, revision, wire, trimmed: OnceLock::new() }
+        Object { key, revision, wire, trimmed: OnceLock::new(), message: OnceLock::new() }
     }
 
     /// The object as a value. Parses.
@@ -31,6 +34,19 @@ impl Object {
     /// What `trim` keeps of the object; computed once, so `trim` must be the resource's own.
     pub(crate) fn trimmed(&self, trim: impl FnOnce(&Value) -> Value) -> &Value {
         self.trimmed.get_or_init(|| trim(&self.value()))
+    }
+
+    /// The object as a protobuf message of its type, encoded for the first who asks. An object
+    /// that cannot be written so is empty.
+    pub(crate) fn message(&self, schema: &str) -> Bytes {
+        let encode = || match protobuf::object_message(schema, &self.value()) {
+            Ok(message) => Bytes::from(message),
+            Err(error) => {
+                tracing::warn!(%error, key = %self.key, "an object cannot be written as protobuf");
+                Bytes::new()
+            }
+        };
+        self.message.get_or_init(encode).clone()
     }
 
     /// The same content as of another revision, as the end of an object is told.

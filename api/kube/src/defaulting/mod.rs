@@ -6,7 +6,7 @@ pub(crate) mod others;
 pub(crate) mod pod;
 pub(crate) mod storage;
 pub(crate) mod workloads;
-mod zero;
+pub(crate) mod zero;
 
 use serde_json::Value;
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::facts::{Base, Field, Type, Wrap, facts};
 
 /// Fills an object and everything below it.
-pub(super) fn fill(ty: &'static Type, object: &mut Value) {
+pub(crate) fn fill(ty: &'static Type, object: &mut Value) {
     let Some(fields) = object.as_object_mut() else { return };
     for field in ty.filled() {
         if fields.contains_key(field.name) {

@@ -225,7 +225,10 @@ impl Kind {
             _ => {}
         }
         (self.hooks.prepare_update)(new, old, subresource);
-        self.set_generation(new, old);
+        // What a status says beside itself, such as annotations, is no new generation.
+        if subresource != "status" {
+            self.set_generation(new, old);
+        }
     }
 
     /// What is wrong with a new object, in the order of the checks.

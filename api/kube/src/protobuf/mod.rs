@@ -1,10 +1,10 @@
-//! Kubernetes' protobuf, read into the same values as JSON, by the table of facts.
+//! Kubernetes' protobuf, from and to the same values as JSON, by the table of facts.
 //!
-//! Requests only: typed clients (`kubectl create configmap`, controllers) send it by default and
-//! take JSON in return. A field that is no pointer in Go is always on the wire, even when it is
+//! Reading: a field that is no pointer in Go is always on the wire, even when it is
 //! zero, and JSON omits it then; so zeros are dropped but for the fields listed as pointers.
 
 mod reader;
+mod writer;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +14,8 @@ use thiserror::Error;
 
 use crate::facts::{Base, Field, Type, Wrap, facts};
 use reader::{Item, Reader};
+pub use writer::write;
+pub(crate) use writer::{event_frame, list, object_message};
 
 /// The media type.
 pub(crate) const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
@@ -83,7 +85,7 @@ const TEXT_POINTERS: &[&str] = &["storageClassName"];
 
 /// Why a body is no object.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub(crate) enum ProtobufError {
+pub enum ProtobufError {
     /// The body does not begin as it must.
     #[error(
         "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
@@ -98,7 +100,7 @@ pub(crate) enum ProtobufError {
 }
 
 /// Reads an object of a type.
-pub(crate) fn read(schema: &str, bytes: &[u8]) -> Result<Value, ProtobufError> {
+pub fn read(schema: &str, bytes: &[u8]) -> Result<Value, ProtobufError> {
     let unknown = bytes.strip_prefix(MAGIC).ok_or(ProtobufError::Magic)?;
     let ty = facts().find(schema).ok_or_else(|| ProtobufError::NoType(schema.to_owned()))?;
     let (mut api_version, mut kind, mut raw): (&str, &str, &[u8]) = ("", "", &[]);

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,11 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// Requests at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 1000;
+/// Names and values of a request's headers, as Go's server has it.
+const HEADERS_BYTES_MAX: u32 = 1 << 20;
+/// The answer to a request without TLS.
+const NOT_TLS: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 /// A pause after an accept that failed, e.g. for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -65,7 +71,11 @@ pub(crate) async fn serve(
             });
             let mut builder = auto::Builder::new(TokioExecutor::new());
             builder.http1().timer(TokioTimer::new());
-            builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
+            builder
+                .http2()
+                .timer(TokioTimer::new())
+                .max_header_list_size(HEADERS_BYTES_MAX)
+                .max_concurrent_streams(STREAMS_MAX);
             let connection =
                 builder.serve_connection_with_upgrades(TokioIo::new(io), service).into_owned();
             let mut connection = std::pin::pin!(connection);
@@ -94,7 +104,7 @@ async fn shake_hands(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
+    match tokio::time::timeout(HANDSHAKE_MAX, accept(stream, acceptor)).await {
         Ok(Ok(io)) => {
             let certificates = io.get_ref().1.peer_certificates();
             let peer = certificates
@@ -108,4 +118,21 @@ async fn shake_hands(
         }
         Err(_) => None,
     }
+}
+
+/// The handshake; a client that does not even try is told so, in the words of Go's server.
+async fn accept(
+    mut stream: TcpStream,
+    acceptor: &TlsAcceptor,
+) -> std::io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
+    let mut first = [0; 1];
+    stream.peek(&mut first).await?;
+    if first[0].is_ascii_uppercase() {
+        stream.write_all(NOT_TLS).await?;
+        stream.shutdown().await?;
+        // Closing with bytes unread would take the answer back.
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+        return Err(std::io::Error::other("the client speaks plain HTTP"));
+    }
+    acceptor.accept(stream).await
 }

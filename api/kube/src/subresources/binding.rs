@@ -5,8 +5,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::call::Call;
+use crate::managed::Ownership;
 use crate::server::Body;
 use crate::status::{GroupResource, Status};
+use crate::verbs::guarded::Write;
 use crate::verbs::guarded_update;
 use crate::{input, kinds, respond};
 
@@ -60,7 +62,8 @@ async fn bind(call: Call, name: &str, binding: &Value) -> Result<Response<Body>,
         ));
     }
     let change = |old: &Value| assign(name, node, binding, old);
-    guarded_update(&call, pods, &namespace, name, "binding", dry_run, &change).await?;
+    let write = Write { subresource: "binding", dry_run, ownership: Ownership::Untracked };
+    guarded_update(&call, pods, &namespace, name, write, &change).await?;
     let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     respond::value(call.accepted()?, 201, &done)
 }

@@ -4,9 +4,11 @@ use http::Response;
 use serde_json::{Value, json};
 
 use crate::call::Call;
+use crate::managed::{Manager, Ownership};
 use crate::server::Body;
 use crate::status::{GroupResource, Status};
 use crate::storage::stored_value;
+use crate::verbs::guarded::Write;
 use crate::verbs::guarded_update;
 use crate::verbs::options::content_type;
 use crate::{input, patch, respond};
@@ -54,7 +56,9 @@ pub(super) async fn run(mut call: Call) -> Result<Response<Body>, Status> {
         };
         apply(kind.plural, kind.group, &name, &scale, old)
     };
-    let outcome = guarded_update(&call, kind, &namespace, &name, "scale", dry_run, &change).await?;
+    let manager = Manager::of(&call, kind, "scale")?;
+    let write = Write { subresource: "scale", dry_run, ownership: Ownership::Updated(&manager) };
+    let outcome = guarded_update(&call, kind, &namespace, &name, write, &change).await?;
     let object: Value = serde_json::from_slice(&outcome.wire).map_err(Status::internal)?;
     respond::value(accepted, 200, &scale_of(&object))
 }

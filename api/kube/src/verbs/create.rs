@@ -2,19 +2,19 @@
 
 use bytes::Bytes;
 use http::Response;
-use jiff::Timestamp;
 use rand::Rng as _;
 use serde_json::{Map, Value, json};
 
 use crate::admission::{self, Admission, Operation};
 use crate::call::Call;
 use crate::conversion;
+use crate::managed::{self, Manager, Ownership};
 use crate::respond;
 use crate::server::Body;
 use crate::service_addresses;
 use crate::status::Status;
 use crate::storage::{Written, stored_bytes, wire_bytes};
-use crate::verbs::guarded::lease_of;
+use crate::verbs::guarded::{lease_of, now, put_entries, take_entries};
 use crate::verbs::update::decode_body;
 
 /// Letters and digits of generated names: none that make words or look alike.
@@ -28,19 +28,25 @@ const NAME_ATTEMPTS: usize = 8;
 /// POST of an object.
 pub(crate) async fn run(mut call: Call) -> Result<Response<Body>, Status> {
     let dry_run = call.is_dry_run()?;
+    let manager = Manager::of(&call, call.kind, "")?;
     let object = decode_body(&mut call).await?;
-    let wire = store_new(&call, object, dry_run).await?;
+    let wire = store_new(&call, object, dry_run, Ownership::Updated(&manager)).await?;
     respond::object(&call, 201, wire)
 }
 
 /// Admits, validates and stores a new object of the call's kind; answers its wire form.
-pub(crate) async fn store_new(call: &Call, object: Value, dry_run: bool) -> Result<Bytes, Status> {
+pub(crate) async fn store_new(
+    call: &Call,
+    object: Value,
+    dry_run: bool,
+    ownership: Ownership<'_>,
+) -> Result<Bytes, Status> {
     let metadata = &object["metadata"];
     let named = metadata["name"].as_str().is_some_and(|n| !n.is_empty());
     let base = metadata["generateName"].as_str().unwrap_or_default().to_owned();
     if named || base.is_empty() {
         let name = metadata["name"].as_str().unwrap_or_default().to_owned();
-        return match store_named(call, object, &name, dry_run).await? {
+        return match store_named(call, object, &name, dry_run, ownership).await? {
             Some(wire) => Ok(wire),
             None => Err(Status::already_exists(call.resource(), &name)),
         };
@@ -50,7 +56,7 @@ pub(crate) async fn store_new(call: &Call, object: Value, dry_run: bool) -> Resu
         name = generate_name(&base);
         let mut object = object.clone();
         object["metadata"]["name"] = json!(name);
-        if let Some(wire) = store_named(call, object, &name, dry_run).await? {
+        if let Some(wire) = store_named(call, object, &name, dry_run, ownership).await? {
             return Ok(wire);
         }
     }
@@ -63,10 +69,12 @@ async fn store_named(
     mut object: Value,
     name: &str,
     dry_run: bool,
+    ownership: Ownership<'_>,
 ) -> Result<Option<Bytes>, Status> {
     let kind = call.kind;
     let namespace = call.namespace().to_owned();
-    stamp(&mut object, Timestamp::now());
+    let entries = take_entries(&mut object);
+    stamp(&mut object, &now());
     let admission = Admission {
         cx: &call.cx,
         user: &call.user,
@@ -79,6 +87,13 @@ async fn store_named(
         old: None,
     };
     kind.default(&mut object);
+    match ownership {
+        Ownership::Applied => put_entries(&mut object, entries),
+        Ownership::Untracked => {}
+        Ownership::Updated(manager) => {
+            managed::updated(kind, manager, None, &mut object, &Value::Null, &now());
+        }
+    }
     admission::mutate(&admission, &mut object).await?;
     kind.default(&mut object);
     kind.prepare_create(&mut object);
@@ -105,7 +120,7 @@ async fn store_named(
 }
 
 /// What the server says of a new object, whatever the client said.
-pub(crate) fn stamp(object: &mut Value, now: Timestamp) {
+pub(crate) fn stamp(object: &mut Value, now: &str) {
     if !object["metadata"].is_object() {
         object["metadata"] = Value::Object(Map::new());
     }
@@ -121,7 +136,6 @@ pub(crate) fn stamp(object: &mut Value, now: Timestamp) {
         metadata.shift_remove(field);
     }
     metadata.insert("uid".to_owned(), json!(uuid::Uuid::new_v4().to_string()));
-    let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     metadata.insert("creationTimestamp".to_owned(), json!(now));
 }
 

@@ -4,6 +4,7 @@
 //! finalizers of a delete. What does not change anything is not written.
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::admission::{self, Admission, Operation};
@@ -11,6 +12,7 @@ use crate::call::{self, Call};
 use crate::conversion;
 use crate::deletion;
 use crate::kinds::Kind;
+use crate::managed::{self, Ownership};
 use crate::service_addresses;
 use crate::status::Status;
 use crate::storage::{Stored, Written, stored_bytes, stored_value, wire_bytes};
@@ -21,6 +23,17 @@ const ATTEMPTS: usize = 32;
 /// How the new object comes from the newest one.
 pub(crate) type Change<'a> = &'a (dyn Fn(&Value) -> Result<Value, Status> + Send + Sync);
 
+/// Which part of an object is written, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Write<'a> {
+    /// Empty: the object itself.
+    pub(crate) subresource: &'a str,
+    /// Nothing is stored.
+    pub(crate) dry_run: bool,
+    /// How it is entered in `managedFields`.
+    pub(crate) ownership: Ownership<'a>,
+}
+
 /// What became of an update.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -28,16 +41,16 @@ pub(crate) struct Outcome {
     pub(crate) wire: Bytes,
 }
 
-/// Changes one object. `subresource` says which part may change.
+/// Changes one object.
 pub(crate) async fn guarded_update(
     call: &Call,
     kind: &'static Kind,
     namespace: &str,
     name: &str,
-    subresource: &str,
-    dry_run: bool,
+    write: Write<'_>,
     change: Change<'_>,
 ) -> Result<Outcome, Status> {
+    let Write { subresource, dry_run, ownership } = write;
     let resource = call::resource(kind);
     let key = call::key(kind, namespace, name);
     let mut seen: Option<Stored> = None;
@@ -53,7 +66,19 @@ pub(crate) async fn guarded_update(
             .ok_or_else(|| Status::internal(format!("the stored value of {key} is no object")))?;
         let old = conversion::from_stored(kind, old);
         let mut new = change(&old)?;
+        let given = take_entries(&mut new);
         carry_metadata(kind, &mut new, &old, name)?;
+        match ownership {
+            Ownership::Applied => put_entries(&mut new, given),
+            Ownership::Untracked => {
+                put_entries(&mut new, old["metadata"].get("managedFields").cloned())
+            }
+            Ownership::Updated(manager) => {
+                kind.default(&mut new);
+                let given = given.unwrap_or_default();
+                managed::updated(kind, manager, Some(&old), &mut new, &given, &now());
+            }
+        }
         let admission = Admission {
             cx: &call.cx,
             user: &call.user,
@@ -88,10 +113,11 @@ pub(crate) async fn guarded_update(
             }
             continue;
         }
-        if same(&new, &old) || dry_run {
-            let wire =
-                wire_bytes(&stored_bytes(&conversion::to_stored(kind, &new)), stored.revision);
-            return Ok(Outcome { wire });
+        if same(&new, &old) {
+            return Ok(Outcome { wire: stored_wire(kind, &old, stored.revision) });
+        }
+        if dry_run {
+            return Ok(Outcome { wire: stored_wire(kind, &new, stored.revision) });
         }
         let bytes = stored_bytes(&conversion::to_stored(kind, &new));
         let lease = lease_of(call, kind).await?;
@@ -105,6 +131,23 @@ pub(crate) async fn guarded_update(
         }
     }
     Err(Status::modified(resource, name))
+}
+
+/// Takes the entries of `managedFields` out of an object.
+pub(crate) fn take_entries(object: &mut Value) -> Option<Value> {
+    object.get_mut("metadata")?.as_object_mut()?.shift_remove("managedFields")
+}
+
+/// Puts them back.
+pub(crate) fn put_entries(object: &mut Value, entries: Option<Value>) {
+    if let (Some(metadata), Some(entries)) = (object["metadata"].as_object_mut(), entries) {
+        metadata.insert("managedFields".to_owned(), entries);
+    }
+}
+
+/// The time, as entries and creation times are written.
+pub(crate) fn now() -> String {
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// The lease a kind's objects live under; 0: none.
@@ -121,7 +164,8 @@ fn same(new: &Value, old: &Value) -> bool {
     let strip = |v: &Value| {
         let mut v = v.clone();
         if let Some(metadata) = v.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("resourceVersion");
+            metadata.shift_remove("resourceVersion");
+            managed::without_times(metadata);
         }
         v
     };
@@ -158,7 +202,6 @@ fn carry_metadata(kind: &Kind, new: &mut Value, old: &Value, name: &str) -> Resu
         "deletionGracePeriodSeconds",
         "generation",
         "generateName",
-        "managedFields",
     ] {
         match was.get(field) {
             Some(value) => metadata.insert(field.to_owned(), value.clone()),

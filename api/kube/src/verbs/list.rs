@@ -28,6 +28,7 @@ pub(crate) async fn run(call: Call) -> Result<Response<Body>, Status> {
     validate(&call)?;
     let filter = Filter::of(&call)?;
     let limit = number(&call, "limit")?.unwrap_or(0);
+    number(&call, "timeoutSeconds")?;
     let exact = call.query.get("resourceVersionMatch") == Some("Exact");
     let wanted = call.query.get("resourceVersion");
     if let Some(token) = call.query.get("continue") {

@@ -7,6 +7,7 @@ use crate::decode::Decoded;
 use crate::input;
 use crate::kinds::Kind;
 use crate::status::{GroupResource, Status};
+use crate::verbs::list::number;
 
 const SCHEMA: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
@@ -43,12 +44,7 @@ impl DeleteOptions {
     }
 
     fn from_query(call: &Call, dry_run: bool) -> Result<Self, Status> {
-        let grace_seconds = match call.query.get("gracePeriodSeconds") {
-            None => None,
-            Some(text) => Some(text.parse().map_err(|_| {
-                Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
-            })?),
-        };
+        let grace_seconds = number(call, "gracePeriodSeconds")?;
         let orphan =
             call.query.has("orphanDependents").then(|| call.query.flag("orphanDependents"));
         let propagation = propagation(call.query.get("propagationPolicy"), orphan)?;

@@ -5,8 +5,10 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::call::Call;
+use crate::managed::{self, Manager, Ownership};
 use crate::server::Body;
-use crate::status::Status;
+use crate::status::{GroupResource, Status};
+use crate::verbs::guarded::{Write, now};
 use crate::verbs::options::{FieldValidation, content_type};
 use crate::verbs::update::check_version;
 use crate::verbs::{create, guarded_update};
@@ -37,6 +39,14 @@ pub(crate) async fn patch_part(
     if ![JSON, MERGE, STRATEGIC].contains(&media.as_str()) {
         return Err(Status::unsupported_media_type(&[JSON, MERGE, STRATEGIC, APPLY]));
     }
+    if call.query.has("force") {
+        return Err(refused_option(
+            "FieldValueForbidden",
+            "force",
+            "Forbidden: may not be specified for non-apply patch",
+        ));
+    }
+    let manager = Manager::of(&call, call.kind, subresource)?;
     let text: Value = serde_json::from_slice(&body)
         .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
     let name = call.info.name.clone();
@@ -59,8 +69,8 @@ pub(crate) async fn patch_part(
         check_name(&decoded.value, &name)?;
         Ok(decoded.value)
     };
-    let outcome =
-        guarded_update(&call, kind, &namespace, &name, subresource, dry_run, &change).await?;
+    let write = Write { subresource, dry_run, ownership: Ownership::Updated(&manager) };
+    let outcome = guarded_update(&call, kind, &namespace, &name, write, &change).await?;
     call.warnings.extend(warnings.into_inner());
     respond::object(&call, 200, outcome.wire)
 }
@@ -75,9 +85,13 @@ fn check_name(object: &Value, name: &str) -> Result<(), Status> {
     }
 }
 
-/// Server-side apply, the part of it that is here: the applied fields are merged by the schema's
-/// list keys and the object is made when it is missing. Ownership of fields is not kept, so
-/// nothing is removed and no conflict is found.
+/// 422 for an option of a patch.
+fn refused_option(reason: &'static str, field: &str, message: &str) -> Status {
+    let options = GroupResource { group: "meta.k8s.io", resource: "PatchOptions" };
+    Status::invalid_field(options, "", reason, field, message)
+}
+
+/// Server-side apply: makes the object when it is missing.
 async fn apply(
     mut call: Call,
     subresource: &str,
@@ -85,40 +99,38 @@ async fn apply(
     validation: FieldValidation,
     body: &[u8],
 ) -> Result<Response<Body>, Status> {
-    if call.query.get("fieldManager").is_none() {
-        return Err(Status::invalid_field(
-            crate::status::GroupResource { group: "meta.k8s.io", resource: "PatchOptions" },
-            "",
-            "FieldValueRequired",
-            "fieldManager",
-            "Required value: is required for apply patch",
-        ));
+    if call.query.get("fieldManager").is_none_or(str::is_empty) {
+        let message = "Required value: is required for apply patch";
+        return Err(refused_option("FieldValueRequired", "fieldManager", message));
     }
+    let manager = Manager::of(&call, call.kind, subresource)?;
+    let force = call.query.flag("force");
     let decoded = input::object(call.kind, body, "application/yaml")?;
     validation.judge(call.kind, &decoded, &mut call.warnings)?;
-    let mut applied = decoded.value;
-    if !applied["metadata"]["managedFields"].is_null() {
+    let mut config = decoded.value;
+    if !config["metadata"]["managedFields"].is_null() {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
     let name = call.info.name.clone();
-    check_name(&applied, &name)?;
-    crate::verbs::update::check_namespace(&call, &mut applied)?;
+    let kind = call.kind;
+    check_name(&config, &name)?;
+    crate::verbs::update::check_namespace(&call, &mut config)?;
+    let apply =
+        |live: Option<&Value>| managed::applied(kind, &manager, force, live, &config, &now());
     let missing = call.cx.storage.get(&call.key(&name)).await?.is_none();
     if missing && subresource.is_empty() {
         crate::layers::authorization::require_verb(&call, "create").await?;
-        let wire = create::store_new(&call, applied, dry_run).await?;
+        let wire = create::store_new(&call, apply(None)?, dry_run, Ownership::Applied).await?;
         return respond::object(&call, 201, wire);
     }
     let namespace = call.namespace().to_owned();
-    let kind = call.kind;
     let change = |old: &Value| {
-        if applied["metadata"]["resourceVersion"].is_string() {
-            check_version(kind, &name, &applied, old)?;
+        if config["metadata"]["resourceVersion"].is_string() {
+            check_version(kind, &name, &config, old)?;
         }
-        patch::strategic_merge(kind, old, &applied)
-            .map_err(|e| input::patch_refusal(kind, &name, e))
+        apply(Some(old))
     };
-    let outcome =
-        guarded_update(&call, kind, &namespace, &name, subresource, dry_run, &change).await?;
+    let write = Write { subresource, dry_run, ownership: Ownership::Applied };
+    let outcome = guarded_update(&call, kind, &namespace, &name, write, &change).await?;
     respond::object(&call, 200, outcome.wire)
 }

@@ -6,10 +6,12 @@ use serde_json::Value;
 use crate::call::{self, Call};
 use crate::input;
 use crate::kinds::Kind;
+use crate::managed::{Manager, Ownership};
 use crate::respond;
 use crate::server::Body;
 use crate::status::Status;
 use crate::validation::FieldError;
+use crate::verbs::guarded::Write;
 use crate::verbs::options::{FieldValidation, content_type};
 use crate::verbs::{create, guarded_update};
 
@@ -20,7 +22,8 @@ pub(crate) async fn run(mut call: Call) -> Result<Response<Body>, Status> {
     let name = call.info.name.clone();
     if call.kind.create_on_update && call.cx.storage.get(&call.key(&name)).await?.is_none() {
         crate::layers::authorization::require_verb(&call, "create").await?;
-        let wire = create::store_new(&call, new, dry_run).await?;
+        let manager = Manager::of(&call, call.kind, "")?;
+        let wire = create::store_new(&call, new, dry_run, Ownership::Updated(&manager)).await?;
         return respond::object(&call, 201, wire);
     }
     replace(call, "", new, dry_run).await
@@ -40,8 +43,9 @@ pub(crate) async fn replace(
         check_version(kind, &name, &new, old)?;
         Ok(new.clone())
     };
-    let outcome =
-        guarded_update(&call, kind, &namespace, &name, subresource, dry_run, &change).await?;
+    let manager = Manager::of(&call, kind, subresource)?;
+    let write = Write { subresource, dry_run, ownership: Ownership::Updated(&manager) };
+    let outcome = guarded_update(&call, kind, &namespace, &name, write, &change).await?;
     respond::object(&call, 200, outcome.wire)
 }
 

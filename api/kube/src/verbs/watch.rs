@@ -12,7 +12,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use crate::cache::{Change, Cursor, Event, Object, event_line};
 use crate::call::Call;
 use crate::conversion;
-use crate::negotiate::{Encoding, MEDIA_TYPES, View};
+use crate::negotiate::{Accepted, Encoding, View};
+use crate::protobuf;
 use crate::respond::{self, api_version};
 use crate::server::Body;
 use crate::status::Status;
@@ -31,9 +32,10 @@ const CHUNK_BYTES: usize = 64 << 10;
 pub(crate) async fn run(call: Call) -> Result<Response<Body>, Status> {
     validate(&call)?;
     let accepted = call.accepted()?;
-    if accepted.encoding != Encoding::Json {
-        return Err(Status::not_acceptable(&MEDIA_TYPES[..1]));
+    if accepted.encoding == Encoding::Yaml {
+        return Err(Status::not_acceptable(&["application/json", protobuf::MEDIA_TYPE]));
     }
+    let encoding = accepted.encoding;
     let filter = Filter::of(&call)?;
     let seconds = number(&call, "timeoutSeconds")?.and_then(|s| u64::try_from(s).ok());
     let seconds = seconds
@@ -54,7 +56,7 @@ pub(crate) async fn run(call: Call) -> Result<Response<Body>, Status> {
         revision.is_none_or(|n| n == 0)
     };
     let bookmarks = call.query.flag("allowWatchBookmarks");
-    let mut lines = Lines::new(call, prefix, filter, accepted.view)?;
+    let mut lines = Lines::new(call, prefix, filter, accepted)?;
     let start = if initial || revision.is_none_or(|n| n == 0) {
         let (snapshot, cursor) = cache.snapshot_and_watch(&lines.prefix);
         if initial {
@@ -76,7 +78,8 @@ pub(crate) async fn run(call: Call) -> Result<Response<Body>, Status> {
         Ok(start) => start,
         Err(status) => {
             // Accepted watches tell errors as events.
-            return Ok(stream_response(Body::full(event_line("ERROR", &status.to_bytes()))));
+            let line = encoded(encoding, "ERROR", &status.to_value());
+            return Ok(stream_response(encoding, Body::full(line)));
         }
     };
     let mut ticks = tokio::time::interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);
@@ -84,14 +87,36 @@ pub(crate) async fn run(call: Call) -> Result<Response<Body>, Status> {
     let end = Instant::now() + Duration::from_secs(seconds);
     let watching =
         Watching { lines, cursor, bookmarks, ticks, bookmark_due: false, end, upto, over: false };
-    Ok(stream_response(Body::stream(futures::stream::unfold(watching, |mut watching| async {
-        let chunk = watching.next().await?;
-        Some((Ok(chunk), watching))
-    }))))
+    Ok(stream_response(
+        encoding,
+        Body::stream(futures::stream::unfold(watching, |mut watching| async {
+            let chunk = watching.next().await?;
+            Some((Ok(chunk), watching))
+        })),
+    ))
 }
 
-fn stream_response(body: Body) -> Response<Body> {
-    let mut response = respond::bytes(200, "application/json", Bytes::new());
+/// One event as a watch in that encoding tells it.
+fn encoded(encoding: Encoding, name: &str, object: &Value) -> Bytes {
+    let message = match encoding {
+        Encoding::Protobuf => {
+            let schema = respond::schema_of(object).unwrap_or_default();
+            protobuf::write(&schema, object).ok()
+        }
+        Encoding::Json | Encoding::Yaml => None,
+    };
+    match message {
+        Some(message) => Bytes::from(protobuf::event_frame(name, &message)),
+        None => event_line(name, object.to_string().as_bytes()),
+    }
+}
+
+fn stream_response(encoding: Encoding, body: Body) -> Response<Body> {
+    let media = match encoding {
+        Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+        Encoding::Json | Encoding::Yaml => "application/json",
+    };
+    let mut response = respond::bytes(200, media, Bytes::new());
     *response.body_mut() = body;
     response
 }
@@ -139,18 +164,28 @@ struct Lines {
     prefix: String,
     filter: Filter,
     view: View,
+    encoding: Encoding,
     /// Columns were told already.
     columns_told: bool,
     queue: VecDeque<Bytes>,
 }
 
 impl Lines {
-    fn new(call: Call, prefix: String, filter: Filter, view: View) -> Result<Self, Status> {
+    fn new(call: Call, prefix: String, filter: Filter, accepted: Accepted) -> Result<Self, Status> {
+        let Accepted { view, encoding, .. } = accepted;
         if let View::Table(version) = view {
             // Fails now, with a status, rather than in the stream.
             respond::table(&call, version, &[], Value::Null)?;
         }
-        Ok(Lines { call, prefix, filter, view, columns_told: false, queue: VecDeque::new() })
+        Ok(Lines {
+            call,
+            prefix,
+            filter,
+            view,
+            encoding,
+            columns_told: false,
+            queue: VecDeque::new(),
+        })
     }
 
     /// Queues an event as this watch sees it.
@@ -184,11 +219,14 @@ impl Lines {
         let kind = self.call.kind;
         let shared = shared.filter(|_| !conversion::is_converted(kind));
         let line = match (self.view, shared) {
+            (View::Whole, _) if self.encoding == Encoding::Protobuf => {
+                encoded(self.encoding, name, &conversion::from_stored(kind, object.value()))
+            }
             (View::Whole, Some(event)) => event.line(),
             (View::Whole, None) => event_line(name, &conversion::wire(kind, object.wire.clone())),
             (View::Partial(version), _) => {
                 let seen = respond::partial(&object.value(), version);
-                event_line(name, seen.to_string().as_bytes())
+                encoded(self.encoding, name, &seen)
             }
             (View::Table(version), _) => {
                 match self.table(version, &conversion::from_stored(kind, object.value())) {
@@ -263,7 +301,7 @@ impl Watching {
             let Some(batch) = self.cursor.read(EVENTS_AT_ONCE) else {
                 let status = Status::too_old(self.upto, self.lines.call.cx.caches.revision());
                 self.over = true;
-                return Some(event_line("ERROR", &status.to_bytes()));
+                return Some(encoded(self.lines.encoding, "ERROR", &status.to_value()));
             };
             self.upto = self.upto.max(batch.upto);
             for event in &batch.events {

@@ -154,8 +154,19 @@ async fn apply_makes_what_is_missing_and_merges_what_is_there() {
     let media = "application/apply-patch+yaml";
     let made = c.admin("PATCH", &path, media, apply(json!({"x": "1"}))).await;
     assert_eq!(made.code, 201, "{}", made.body);
-    let merged = c.admin("PATCH", &path, media, apply(json!({"y": "2"}))).await;
+    let other = format!("{CONFIG_MAPS}/a?fieldManager=u");
+    let merged = c.admin("PATCH", &other, media, apply(json!({"y": "2"}))).await;
     assert_eq!((merged.code, &merged.body["data"]), (200, &json!({"x": "1", "y": "2"})));
+    let again = c.admin("PATCH", &path, media, apply(json!({"z": "3"}))).await;
+    assert_eq!((again.code, &again.body["data"]), (200, &json!({"y": "2", "z": "3"})));
+    let same = c.admin("PATCH", &path, media, apply(json!({"z": "3"}))).await;
+    assert_eq!(same.body, again.body);
+    let refused = c.admin("PATCH", &path, media, apply(json!({"y": "9"}))).await;
+    assert_eq!((refused.code, &refused.body["reason"]), (409, &json!("Conflict")));
+    assert_eq!(refused.body["details"]["causes"][0]["field"], ".data.y");
+    let forced =
+        c.admin("PATCH", &format!("{path}&force=true"), media, apply(json!({"y": "9"}))).await;
+    assert_eq!((forced.code, &forced.body["data"]), (200, &json!({"y": "9"})));
 }
 
 #[tokio::test]
