@@ -13,7 +13,7 @@ fn without_agent() -> Result<Cluster> {
 
 const TWO: &str = r#"apiVersion: v1
 kind: ConfigMap
-metadata: {name: c, labels: {x: "1", y: "2"}}
+metadata: {name: c, labels: {x: "1", z: "2"}}
 data: {a: "1", b: "2"}
 "#;
 const ONE: &str = r#"apiVersion: v1
@@ -30,7 +30,7 @@ fn apply_removes_what_it_once_set_and_keeps_what_others_set() -> Result<()> {
     let differs = cluster.kubectl_with(&["diff", "-f", "-"], ONE)?;
     ensure!(differs.code == 1, "{} {}", differs.out, differs.err);
     ensure!(
-        differs.out.contains("-  b: \"2\"") && differs.out.contains("-    y: \"2\""),
+        differs.out.contains("-  b: \"2\"") && differs.out.contains("-    z: \"2\""),
         "{}",
         differs.out
     );

@@ -30,7 +30,9 @@ fn permissions_can_be_asked_for_and_tokens_carry_them() -> Result<()> {
     let token = cluster.k("create token reader --duration=10m")?;
     // A kubeconfig of its own: a client certificate would come first.
     let server = format!("https://127.0.0.1:{}", cluster.api_port);
-    let bare = cluster.scratch().join("empty.kubeconfig").display().to_string();
+    let bare = cluster.scratch().join("empty.kubeconfig");
+    std::fs::write(&bare, "")?;
+    let bare = bare.display().to_string();
     let with_token = |arguments: &[&str]| {
         let mut all = vec![
             "--kubeconfig",
@@ -44,7 +46,7 @@ fn permissions_can_be_asked_for_and_tokens_carry_them() -> Result<()> {
         all.extend(arguments);
         cluster.kubectl(&all)
     };
-    ensure!(with_token(&["get", "pods"])?.code == 0);
+    with_token(&["get", "pods"])?.ok()?;
     let refused = with_token(&["get", "secrets"])?.failed()?;
     let words = "secrets is forbidden: User \"system:serviceaccount:default:reader\" cannot list resource \"secrets\" in API group \"\" in the namespace \"default\"";
     ensure!(refused.contains(words), "{refused}");

@@ -201,7 +201,7 @@ fn outputs_and_selectors_say_the_same() -> Result<()> {
     expect(&["get", "cm", "-l", "color!=red,color", "-o", "name"], "configmap/b\n")?;
     expect(&["get", "cm", "--field-selector", "metadata.name=b", "-o", "name"], "configmap/b\n")?;
     let columns = "custom-columns=N:.metadata.name,V:.data.k";
-    expect(&["get", "cm", "-l", "color=red", "-o", columns], "N   V\na   a\nc   c\n")?;
+    expect(&["get", "cm", "-l", "color=red", "-o", columns], "N     V\na     a\nc     c\n")?;
     let each = "jsonpath={range .items[*]}{.metadata.name}={.data.k};{end}";
     expect(&["get", "cm", "-l", "color", "-o", each], "a=a;b=b;c=c;")?;
     let template = "go-template={{range .items}}{{.metadata.name}}{{end}}";

@@ -84,19 +84,21 @@ pub(crate) fn value(
             let text = serde_saphyr::to_string(value).map_err(Status::internal)?;
             Ok(bytes(code, "application/yaml", text))
         }
-        Encoding::Protobuf => match schema_of(value) {
-            Some(schema) => {
-                let message = protobuf::write(&schema, value).map_err(Status::internal)?;
-                Ok(bytes(code, protobuf::MEDIA_TYPE, message))
-            }
-            // What has no message is JSON for everybody; the content type says so.
-            None => Ok(json_value(code, value)),
-        },
+        Encoding::Protobuf => Ok(match message(value) {
+            Some(message) => bytes(code, protobuf::MEDIA_TYPE, message),
+            None => json_value(code, value),
+        }),
     }
 }
 
+/// A value in its protobuf envelope. None: it has no message, and is JSON for everybody; the
+/// content type says so.
+pub(crate) fn message(value: &Value) -> Option<Vec<u8>> {
+    protobuf::write(&schema_of(value)?, value).ok()
+}
+
 /// The name of a value's type in the table of facts; empty where the writer needs none.
-pub(crate) fn schema_of(value: &Value) -> Option<String> {
+fn schema_of(value: &Value) -> Option<String> {
     let kind = value["kind"].as_str()?;
     let api_version = value["apiVersion"].as_str()?;
     if matches!(kind, "PartialObjectMetadata" | "PartialObjectMetadataList") {
@@ -108,7 +110,7 @@ pub(crate) fn schema_of(value: &Value) -> Option<String> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let gvk = format!("{group}/{version}/{kind}");
     let ty = facts().types().iter().find(|ty| ty.gvks.contains(&gvk.as_str()))?;
-    Some(ty.full_name())
+    Some(ty.full_name()).filter(|name| has_message(name))
 }
 
 /// One object of the call's kind.
@@ -147,13 +149,8 @@ pub(crate) fn list(
     }
     if accepted.encoding == Encoding::Protobuf
         && accepted.view == View::Whole
-        && !conversion::is_converted(call.kind)
+        && let Some(list) = list_message(call.kind, &objects, meta)
     {
-        let messages: Vec<Bytes> = objects.iter().map(|o| o.message(call.kind.schema)).collect();
-        let items = messages.iter().map(|m| &m[..]);
-        let (version, kind) = (api_version(call.kind), call.kind.list_kind);
-        let list = protobuf::list(&version, kind, &meta.to_value(), items);
-        let list = list.map_err(Status::internal)?;
         return Ok(with_warnings(bytes(200, protobuf::MEDIA_TYPE, list), &call.warnings));
     }
     let values: Vec<Value> =
@@ -176,6 +173,22 @@ pub(crate) fn list(
         }
     };
     Ok(with_warnings(value(accepted, 200, &seen)?, &call.warnings))
+}
+
+/// A list of what is kept encoded already. None: some of it has no message.
+fn list_message(kind: &Kind, objects: &[Arc<Object>], meta: &ListMeta) -> Option<Vec<u8>> {
+    if conversion::is_converted(kind) || !has_message(kind.schema) {
+        return None;
+    }
+    let items: Vec<Bytes> =
+        objects.iter().map(|o| o.message(kind.schema)).collect::<Option<_>>()?;
+    let items = items.iter().map(|item| &item[..]);
+    protobuf::list(&api_version(kind), kind.list_kind, &meta.to_value(), items).ok()
+}
+
+/// Schemas of custom resources hold unions that the table of facts does not tell apart.
+pub(crate) fn has_message(schema: &str) -> bool {
+    !schema.starts_with("io.k8s.apiextensions")
 }
 
 /// The bytes around the items of a list.

@@ -117,17 +117,7 @@ fn show(rule: &Rule) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn rule(verbs: &[&str], resources: &[&str], names: &[&str]) -> Rule {
-        let own = |a: &[&str]| a.iter().map(|s| (*s).to_owned()).collect();
-        Rule {
-            verbs: own(verbs),
-            groups: vec![String::new()],
-            resources: own(resources),
-            names: own(names),
-            urls: vec![],
-        }
-    }
+    use crate::auth::rbac::rule;
 
     #[test]
     fn a_rule_is_covered_permission_by_permission() {

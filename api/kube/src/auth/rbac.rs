@@ -160,6 +160,19 @@ impl Rule {
     }
 }
 
+/// A rule on resources of the core group.
+#[cfg(test)]
+pub(crate) fn rule(verbs: &[&str], resources: &[&str], names: &[&str]) -> Rule {
+    let own = |a: &[&str]| a.iter().map(|s| (*s).to_owned()).collect();
+    Rule {
+        verbs: own(verbs),
+        groups: vec![String::new()],
+        resources: own(resources),
+        names: own(names),
+        urls: vec![],
+    }
+}
+
 fn has(allowed: &[String], wanted: &str) -> bool {
     allowed.iter().any(|a| a == "*" || a == wanted)
 }
@@ -263,17 +276,6 @@ mod tests {
         let r = ResourceAttributes { group: "", resource, subresource, namespace: "n", name };
         let a = Attributes { user: &user, verb, resource: Some(r), path: "" };
         assert_eq!(rule.allows(&a), want, "{verb} {path} {name}");
-    }
-
-    fn rule(verbs: &[&str], resources: &[&str], names: &[&str]) -> Rule {
-        let own = |a: &[&str]| a.iter().map(|s| (*s).to_owned()).collect();
-        Rule {
-            verbs: own(verbs),
-            groups: vec![String::new()],
-            resources: own(resources),
-            names: own(names),
-            urls: vec![],
-        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(crate) struct Object {
     /// JSON with resourceVersion.
     pub(crate) wire: Bytes,
     trimmed: OnceLock<Value>,
-    message: OnceLock<Bytes>,
+    message: OnceLock<Option<Bytes>>,
 }
 
 impl Object {
@@ -36,16 +36,10 @@ impl Object {
         self.trimmed.get_or_init(|| trim(&self.value()))
     }
 
-    /// The object as a protobuf message of its type, encoded for the first who asks. An object
-    /// that cannot be written so is empty.
-    pub(crate) fn message(&self, schema: &str) -> Bytes {
-        let encode = || match protobuf::object_message(schema, &self.value()) {
-            Ok(message) => Bytes::from(message),
-            Err(error) => {
-                tracing::warn!(%error, key = %self.key, "an object cannot be written as protobuf");
-                Bytes::new()
-            }
-        };
+    /// The object as a protobuf message of its type, encoded for the first who asks. None: it
+    /// cannot be written so.
+    pub(crate) fn message(&self, schema: &str) -> Option<Bytes> {
+        let encode = || protobuf::object_message(schema, &self.value()).map(Bytes::from).ok();
         self.message.get_or_init(encode).clone()
     }
 

@@ -1,6 +1,9 @@
 //! /api, /apis and /openapi: which kinds there are.
 
-use http::header::{ACCEPT, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION, VARY};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH,
+    LOCATION, VARY,
+};
 use http::{Response, StatusCode};
 
 use crate::context::Context;
@@ -87,7 +90,15 @@ pub(super) fn open_api(rest: &str, query: &Query, headers: &HeaderMap) -> Option
         }
         return Some(response);
     }
-    Some(tagged(document.bytes.clone(), &document.etag, "application/json", headers))
+    let accepts = headers.get(ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let packed = accepts.split(',').any(|one| one.trim() == "gzip");
+    let bytes = if packed { document.gzip.clone() } else { document.bytes().ok()? };
+    let mut response = tagged(bytes, &document.etag, "application/json", headers);
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    if packed {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    Some(response)
 }
 
 fn tagged(

@@ -54,7 +54,9 @@ impl<'a> Reader<'a> {
             }
             _ => return None,
         };
-        Some((tag >> 3, item))
+        // There is no field 0.
+        let number = tag >> 3;
+        (number > 0).then_some((number, item))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::respond;
 use crate::server::Body;
 use crate::status::{self, Status};
 use crate::storage::{Stored, Written, stored_bytes, stored_value, wire_bytes};
+use crate::verbs::guarded::newest;
 use crate::verbs::options::DeleteOptions;
 
 /// Lost races before a delete is given up.
@@ -61,13 +62,8 @@ pub(crate) async fn delete_object(
     let wanted = Wanted { grace_seconds: options.grace_seconds, propagation: options.propagation };
     let mut seen: Option<Stored> = None;
     for _ in 0..ATTEMPTS {
-        let stored = match seen.take() {
-            Some(stored) => stored,
-            None => {
-                let stored = call.cx.storage.get(&key).await?;
-                stored.ok_or_else(|| Status::not_found(resource, name))?
-            }
-        };
+        let stored = newest(call, &key, seen.take()).await?;
+        let stored = stored.ok_or_else(|| Status::not_found(resource, name))?;
         let object = stored_value(&stored.value, stored.revision)
             .ok_or_else(|| Status::internal(format!("the stored value of {key} is no object")))?;
         check_preconditions(kind, name, &object, options)?;

@@ -55,13 +55,8 @@ pub(crate) async fn guarded_update(
     let key = call::key(kind, namespace, name);
     let mut seen: Option<Stored> = None;
     for _ in 0..ATTEMPTS {
-        let stored = match seen.take() {
-            Some(stored) => stored,
-            None => {
-                let stored = call.cx.storage.get(&key).await?;
-                stored.ok_or_else(|| Status::not_found(resource, name))?
-            }
-        };
+        let stored = newest(call, &key, seen.take()).await?;
+        let stored = stored.ok_or_else(|| Status::not_found(resource, name))?;
         let old = stored_value(&stored.value, stored.revision)
             .ok_or_else(|| Status::internal(format!("the stored value of {key} is no object")))?;
         let old = conversion::from_stored(kind, old);
@@ -131,6 +126,18 @@ pub(crate) async fn guarded_update(
         }
     }
     Err(Status::modified(resource, name))
+}
+
+/// The object as a lost race showed it, else as it is stored.
+pub(crate) async fn newest(
+    call: &Call,
+    key: &str,
+    seen: Option<Stored>,
+) -> Result<Option<Stored>, Status> {
+    match seen {
+        Some(stored) => Ok(Some(stored)),
+        None => call.cx.storage.get(key).await,
+    }
 }
 
 /// Takes the entries of `managedFields` out of an object.

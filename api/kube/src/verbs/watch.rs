@@ -12,7 +12,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use crate::cache::{Change, Cursor, Event, Object, event_line};
 use crate::call::Call;
 use crate::conversion;
-use crate::negotiate::{Accepted, Encoding, View};
+use crate::negotiate::{Encoding, View};
 use crate::protobuf;
 use crate::respond::{self, api_version};
 use crate::server::Body;
@@ -35,7 +35,10 @@ pub(crate) async fn run(call: Call) -> Result<Response<Body>, Status> {
     if accepted.encoding == Encoding::Yaml {
         return Err(Status::not_acceptable(&["application/json", protobuf::MEDIA_TYPE]));
     }
-    let encoding = accepted.encoding;
+    let encoding = match accepted.encoding {
+        Encoding::Protobuf if !respond::has_message(call.kind.schema) => Encoding::Json,
+        encoding => encoding,
+    };
     let filter = Filter::of(&call)?;
     let seconds = number(&call, "timeoutSeconds")?.and_then(|s| u64::try_from(s).ok());
     let seconds = seconds
@@ -56,7 +59,7 @@ pub(crate) async fn run(call: Call) -> Result<Response<Body>, Status> {
         revision.is_none_or(|n| n == 0)
     };
     let bookmarks = call.query.flag("allowWatchBookmarks");
-    let mut lines = Lines::new(call, prefix, filter, accepted)?;
+    let mut lines = Lines::new(call, prefix, filter, accepted.view, encoding)?;
     let start = if initial || revision.is_none_or(|n| n == 0) {
         let (snapshot, cursor) = cache.snapshot_and_watch(&lines.prefix);
         if initial {
@@ -99,10 +102,7 @@ pub(crate) async fn run(call: Call) -> Result<Response<Body>, Status> {
 /// One event as a watch in that encoding tells it.
 fn encoded(encoding: Encoding, name: &str, object: &Value) -> Bytes {
     let message = match encoding {
-        Encoding::Protobuf => {
-            let schema = respond::schema_of(object).unwrap_or_default();
-            protobuf::write(&schema, object).ok()
-        }
+        Encoding::Protobuf => respond::message(object),
         Encoding::Json | Encoding::Yaml => None,
     };
     match message {

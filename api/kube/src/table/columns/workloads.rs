@@ -26,17 +26,12 @@ pub(crate) static DEPLOYMENT: Printer = Printer {
         SELECTOR,
     ],
     cells: |object, now| {
-        let [names, images] = containers(object, TEMPLATE);
-        vec![
-            name(object),
+        let first = vec![
             ready(object),
             json!(count(object, "/status/updatedReplicas")),
             json!(count(object, "/status/availableReplicas")),
-            age(object, now),
-            names,
-            images,
-            json!(selector(&object["spec"]["selector"])),
-        ]
+        ];
+        row(object, now, first, TEMPLATE, Some(selector(&object["spec"]["selector"])))
     },
 };
 
@@ -63,10 +58,7 @@ pub(crate) static REPLICATION_CONTROLLER: Printer = Printer {
 
 pub(crate) static STATEFUL_SET: Printer = Printer {
     columns: &[NAME, Column::text("Ready"), AGE, CONTAINERS, IMAGES],
-    cells: |object, now| {
-        let [names, images] = containers(object, TEMPLATE);
-        vec![name(object), ready(object), age(object, now), names, images]
-    },
+    cells: |object, now| row(object, now, vec![ready(object)], TEMPLATE, None),
 };
 
 pub(crate) static DAEMON_SET: Printer = Printer {
@@ -84,21 +76,17 @@ pub(crate) static DAEMON_SET: Printer = Printer {
         SELECTOR,
     ],
     cells: |object, now| {
-        let [names, images] = containers(object, TEMPLATE);
         let status = |field: &str| json!(count(object, &format!("/status/{field}")));
-        vec![
-            name(object),
+        let first = vec![
             status("desiredNumberScheduled"),
             status("currentNumberScheduled"),
             status("numberReady"),
             status("updatedNumberScheduled"),
             status("numberAvailable"),
             json!(labels(object.pointer("/spec/template/spec/nodeSelector"))),
-            age(object, now),
-            names,
-            images,
-            json!(selector_or_none(&object["spec"]["selector"])),
-        ]
+        ];
+        let selector = selector_or_none(&object["spec"]["selector"]);
+        row(object, now, first, TEMPLATE, Some(selector))
     },
 };
 
@@ -130,24 +118,21 @@ pub(crate) static CRON_JOB: Printer = Printer {
         SELECTOR,
     ],
     cells: |object, now| {
-        let [names, images] = containers(object, "/spec/jobTemplate/spec/template/spec/containers");
         let last = match &object["status"]["lastScheduleTime"] {
             Value::Null => "<none>".to_owned(),
             time => since(time, now),
         };
         let suspend = if flag(object, "/spec/suspend", false) { "True" } else { "False" };
-        vec![
-            name(object),
+        let first = vec![
             json!(text(object, "/spec/schedule")),
             json!(text_or(object, "/spec/timeZone", "<none>")),
             json!(suspend),
             json!(length(object, "/status/active")),
             json!(last),
-            age(object, now),
-            names,
-            images,
-            json!(selector_or_none(&object["spec"]["jobTemplate"]["spec"]["selector"])),
-        ]
+        ];
+        let template = "/spec/jobTemplate/spec/template/spec/containers";
+        let selector = selector_or_none(&object["spec"]["jobTemplate"]["spec"]["selector"]);
+        row(object, now, first, template, Some(selector))
     },
 };
 
@@ -204,27 +189,37 @@ pub(crate) static POD_TEMPLATE: Printer = Printer {
     },
 };
 
+/// Name, the workload's own cells, age; then what the wide form adds: containers, images, selector.
+fn row(
+    object: &Value,
+    now: Timestamp,
+    own: Vec<Value>,
+    template: &str,
+    selector: Option<String>,
+) -> Vec<Value> {
+    let mut cells = vec![name(object)];
+    cells.extend(own);
+    cells.push(age(object, now));
+    cells.extend(containers(object, template));
+    cells.extend(selector.map(Value::from));
+    cells
+}
+
 fn ready(object: &Value) -> Value {
     let (ready, wanted) = (count(object, "/status/readyReplicas"), count(object, "/spec/replicas"));
     json!(format!("{ready}/{wanted}"))
 }
 
 fn replicas(object: &Value, now: Timestamp, selector: String) -> Vec<Value> {
-    let [names, images] = containers(object, TEMPLATE);
-    vec![
-        name(object),
+    let first = vec![
         json!(count(object, "/spec/replicas")),
         json!(count(object, "/status/replicas")),
         json!(count(object, "/status/readyReplicas")),
-        age(object, now),
-        names,
-        images,
-        json!(selector),
-    ]
+    ];
+    row(object, now, first, TEMPLATE, Some(selector))
 }
 
 fn job(object: &Value, now: Timestamp) -> Vec<Value> {
-    let [names, images] = containers(object, TEMPLATE);
     let done = count(object, "/status/succeeded");
     let completions = match object["spec"]["completions"].as_i64() {
         Some(wanted) => format!("{done}/{wanted}"),
@@ -233,16 +228,9 @@ fn job(object: &Value, now: Timestamp) -> Vec<Value> {
             _ => format!("{done}/1"),
         },
     };
-    vec![
-        name(object),
-        json!(job_status(object)),
-        json!(completions),
-        json!(job_duration(object, now)),
-        age(object, now),
-        names,
-        images,
-        json!(selector_or_none(&object["spec"]["selector"])),
-    ]
+    let first =
+        vec![json!(job_status(object)), json!(completions), json!(job_duration(object, now))];
+    row(object, now, first, TEMPLATE, Some(selector_or_none(&object["spec"]["selector"])))
 }
 
 fn job_status(object: &Value) -> &'static str {
