@@ -70,6 +70,83 @@ fn the_api_server_names_what_is_wrong() -> Result<()> {
     Ok(())
 }
 
+/// Kind, the rest of the manifest, what kubectl prints.
+const REFUSED: &[(&str, &str, &str)] = &[
+    (
+        "v1/Pod",
+        r#""spec":{"containers":[{"name":"c","image":"i","ports":[{"containerPort":70000}]}]}"#,
+        "The Pod \"x\" is invalid: spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
+    ),
+    (
+        "v1/Pod",
+        r#""spec":{"containers":[{"name":"c","image":"i","volumeMounts":[{"name":"v","mountPath":"/v"}]}]}"#,
+        "The Pod \"x\" is invalid: spec.containers[0].volumeMounts[0].name: Not found: \"v\"",
+    ),
+    (
+        "v1/Pod",
+        r#""spec":{"containers":[{"name":"c","image":"i","resources":{"limits":{"cpu":"lots"}}}]}"#,
+        "Pod in version \"v1\" cannot be handled as a Pod: quantities must match the regular expression",
+    ),
+    (
+        "v1/Pod",
+        r#""spec":{"restartPolicy":"Sometimes","containers":[{"name":"c","image":"i"}]}"#,
+        "The Pod \"x\" is invalid: spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
+    ),
+    (
+        "v1/Pod",
+        r#""spec":{"containers":[{"name":"c"}]}"#,
+        "The Pod \"x\" is invalid: spec.containers[0].image: Required value",
+    ),
+    (
+        "apps/v1/Deployment",
+        r#""spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"c"}},"spec":{"containers":[{"name":"c","image":"i"}]}}}"#,
+        "The Deployment \"x\" is invalid: spec.template.metadata.labels: Invalid value: {\"a\":\"c\"}: `selector` does not match template `labels`",
+    ),
+    (
+        "v1/Service",
+        r#""spec":{"clusterIP":"1.2.3.4","ports":[{"port":1}]}"#,
+        "The Service \"x\" is invalid: spec.clusterIPs: Invalid value: [\"1.2.3.4\"]: failed to allocate IP 1.2.3.4: the provided IP (1.2.3.4) is not in the valid range.",
+    ),
+    (
+        "v1/Secret",
+        r#""data":{"a":"!!"}"#,
+        "Secret in version \"v1\" cannot be handled as a Secret: illegal base64 data at input byte 0",
+    ),
+    (
+        "rbac.authorization.k8s.io/v1/RoleBinding",
+        r#""roleRef":{"kind":"Foo","name":"y"}"#,
+        "The RoleBinding \"x\" is invalid: roleRef.kind: Unsupported value: \"Foo\": supported values: \"Role\", \"ClusterRole\"",
+    ),
+    (
+        "batch/v1/Job",
+        r#""spec":{"template":{"spec":{"containers":[{"name":"c","image":"i"}]}}}"#,
+        "The Job \"x\" is invalid: spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\"",
+    ),
+    ("v1/Foo", "", "no matches for kind \"Foo\" in version \"v1\""),
+];
+
+#[test]
+fn a_manifest_is_refused_by_its_field() -> Result<()> {
+    let cluster = Cluster::start(Settings { no_agent: true, ..Settings::default() })?;
+    for (kind, rest, words) in REFUSED {
+        let (version, kind) = kind.rsplit_once('/').context("a version and a kind")?;
+        let comma = if rest.is_empty() { "" } else { "," };
+        let manifest = format!(
+            r#"{{"apiVersion":"{version}","kind":"{kind}","metadata":{{"name":"x"}}{comma}{rest}}}"#
+        );
+        let refused = cluster.kubectl_with(&["create", "-f", "-"], &manifest)?.failed()?;
+        ensure!(refused.contains(words), "{manifest}: {refused}");
+    }
+    // What cannot change says so.
+    cluster.apply(&keelson_tests::workload::deployment("i", 1))?;
+    let change = r#"{"spec":{"selector":{"matchLabels":{"x":"y"}}}}"#;
+    let refused = cluster.kubectl(&["patch", "deployment", "web", "--type=merge", "-p", change])?;
+    let refused = refused.failed()?;
+    ensure!(refused.contains("The Deployment \"web\" is invalid"), "{refused}");
+    ensure!(refused.contains("field is immutable"), "{refused}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_damaged_in_the_middle_is_refused_by_name() -> Result<()> {
     let mut members = Members::start(1).await?;

@@ -170,7 +170,7 @@ const OPTIONS: &[Case<'_>] = &[
         "",
         "",
         400,
-        "field label not supported: spec.color",
+        "\\\"spec.color\\\" is not a known field selector",
     ),
     ("GET", "?fieldSelector=%00%ff", "", "", 400, "invalid selector"),
     ("GET", "?sendInitialEvents=true", "", "", 422, "sendInitialEvents is forbidden for list"),

@@ -68,11 +68,18 @@ fn aggregated_media(headers: &HeaderMap) -> Option<&'static str> {
     None
 }
 
+/// The media type of version 2 as a protobuf message.
+const OPENAPI_MESSAGE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
 /// `/openapi/…`.
 pub(super) fn open_api(rest: &str, query: &Query, headers: &HeaderMap) -> Option<Response<Body>> {
     if rest == "v2" {
-        let document = openapi::v2();
-        return Some(tagged(document.bytes.clone(), &document.etag, "application/json", headers));
+        let accepts = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let (document, media) = match accepts.contains("proto-openapi.spec.v2") {
+            true => (openapi::v2_message(), OPENAPI_MESSAGE),
+            false => (openapi::v2(), "application/json"),
+        };
+        return Some(tagged(document.bytes, &document.etag, media, headers));
     }
     let path = rest.strip_prefix("v3")?.trim_start_matches('/');
     if path.is_empty() {

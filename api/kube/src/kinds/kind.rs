@@ -226,7 +226,9 @@ impl Kind {
         }
         (self.hooks.prepare_update)(new, old, subresource);
         // What a status says beside itself, such as annotations, is no new generation.
-        if subresource != "status" {
+        if subresource == "status" {
+            put_back(&mut new["metadata"], &old["metadata"], "generation");
+        } else {
             self.set_generation(new, old);
         }
     }

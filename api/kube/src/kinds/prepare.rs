@@ -197,6 +197,7 @@ mod tests {
             "status": {"phase": "Pending", "qosClass": "BestEffort"}});
         let mut new = json!({"metadata": {"name": "p"}, "spec": {"nodeName": "b"},
             "status": {"phase": "Running"}});
+        new["metadata"]["annotations"] = json!({"a": "b"});
         kind.prepare_update(&mut new, &old, "status");
         assert_eq!(new["spec"], json!({"nodeName": "a"}));
         assert_eq!(new["status"], json!({"phase": "Running", "qosClass": "BestEffort"}));

@@ -91,6 +91,19 @@ pub fn v2() -> Document {
     Document { bytes: Bytes::from(document.to_string()), etag: hash("v2") }
 }
 
+/// The same as a protobuf message, which is how Go clients ask for it.
+pub fn v2_message() -> Document {
+    // Document: swagger 1, info 2 (title 1, version 2), paths 8, definitions 9.
+    let text = |tag: u8, text: &str| {
+        let length = u8::try_from(text.len()).expect("a short text");
+        [&[tag, length], text.as_bytes()].concat()
+    };
+    let info = [text(0x0a, "Kubernetes"), text(0x12, RELEASE)].concat();
+    let length = u8::try_from(info.len()).expect("a short message");
+    let message = [text(0x0a, "2.0"), vec![0x12, length], info, vec![0x42, 0, 0x4a, 0]].concat();
+    Document { bytes: Bytes::from(message), etag: hash("v2.message") }
+}
+
 fn all_paths() -> Vec<String> {
     let mut all = vec!["api/v1".to_owned()];
     for (group, versions) in discovery::groups() {

@@ -171,8 +171,13 @@ struct Lines {
 }
 
 impl Lines {
-    fn new(call: Call, prefix: String, filter: Filter, accepted: Accepted) -> Result<Self, Status> {
-        let Accepted { view, encoding, .. } = accepted;
+    fn new(
+        call: Call,
+        prefix: String,
+        filter: Filter,
+        view: View,
+        encoding: Encoding,
+    ) -> Result<Self, Status> {
         if let View::Table(version) = view {
             // Fails now, with a status, rather than in the stream.
             respond::table(&call, version, &[], Value::Null)?;

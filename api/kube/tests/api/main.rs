@@ -9,6 +9,7 @@ mod memory_store;
 mod deletes;
 mod kubelet;
 mod lists;
+mod messages;
 mod permissions;
 mod services;
 mod watches;
