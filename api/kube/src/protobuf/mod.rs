@@ -304,6 +304,7 @@ fn zero(base: Base) -> Value {
         Base::Bool => json!(false),
         Base::String | Base::Bytes => json!(""),
         Base::Quantity => json!("0"),
+        Base::Time | Base::MicroTime => Value::Null,
         _ => json!({}),
     }
 }

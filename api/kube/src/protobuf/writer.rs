@@ -147,6 +147,11 @@ fn write_field(
             for (key, value) in value.as_object().into_iter().flatten() {
                 delimited(number, out, |out| {
                     text(1, key, out);
+                    if value.is_null() {
+                        // Only times are null here, and theirs is an empty message.
+                        bytes(2, b"", out);
+                        return Ok(());
+                    }
                     if wrap == Wrap::Map {
                         return scalar(base, 2, value, out);
                     }
