@@ -1,5 +1,6 @@
 //! Puts a second and CPU a put of one or three members in this process, without any face:
 //! `throughput MEMBERS CALLERS SECONDS`.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;

@@ -45,6 +45,8 @@ pub struct NodeConfig {
     pub snapshot_entries: usize,
     /// Or after this many bytes of them.
     pub snapshot_bytes: usize,
+    /// How often the leader compares the members' histories; `None`: never.
+    pub corrupt_check: Option<Duration>,
     /// Released entries that are kept for members who are a little behind.
     pub entries_kept: u64,
 }
@@ -67,6 +69,7 @@ impl NodeConfig {
             // Replaying them takes a fraction of a second.
             snapshot_entries: 100_000,
             snapshot_bytes: 64 * 1024 * 1024,
+            corrupt_check: None,
             entries_kept: 5000,
         }
     }

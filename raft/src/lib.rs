@@ -3,8 +3,10 @@
 //! [`Node`] is all that others see of consensus. The library's types stay inside of this crate,
 //! fixed in [`types`]; time, tasks and randomness come from [`runtime`], the disk from
 //! `keelson_storage::disk`, other members from [`peer::Transport`]: a simulator provides them all.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod config;
+mod corruption;
 pub mod error;
 mod leadership;
 mod leases;

@@ -247,7 +247,9 @@ impl Read for Chunks {
 }
 
 /// Runs what may take long beside the consensus tasks; in a simulation, at once.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
     if crate::runtime::current().is_some() {
         return Ok(work());
     }

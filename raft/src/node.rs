@@ -14,6 +14,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::NodeConfig;
+use crate::corruption;
 use crate::error::{LeaseError, MoveLeaderError, ProposeError, ReadError, StartError};
 use crate::leadership::Leadership;
 use crate::leases::Leases;
@@ -168,6 +169,14 @@ impl Node {
     /// The members that vote.
     pub fn voters(&self) -> Vec<u64> {
         self.inner.membership.borrow().membership().voter_ids().collect()
+    }
+
+    /// The members whose history is not that of most, as far as they can be asked and compared.
+    pub async fn corrupt_members(&self) -> Vec<u64> {
+        let inner = self.inner.clone();
+        let compared = self
+            .on_own_threads(async move { corruption::compare(&inner.view, &inner.peers).await });
+        compared.await.unwrap_or_default()
     }
 
     /// Hands leadership to another voter; returns when it leads.

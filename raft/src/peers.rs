@@ -50,6 +50,11 @@ impl Peers {
         self.call(leader, Kind::TimeToLive, &pb::TimeToLive { id }).await
     }
 
+    /// Asks a member for the hash of its history.
+    pub(crate) async fn hash(&self, member: u64, revision: i64) -> io::Result<pb::HashReply> {
+        self.call(member, Kind::Hash, &pb::Hash { revision }).await
+    }
+
     async fn call<M: Message + Default>(
         &self,
         target: u64,

@@ -13,6 +13,7 @@ use openraft::errors::{InitializeError, RaftError};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::config::NodeConfig;
+use crate::corruption::CorruptionCheck;
 use crate::error::StartError;
 use crate::leadership::{self, Leadership};
 use crate::leases::{LeaseKeeper, Leases};
@@ -115,6 +116,19 @@ async fn assemble(
         },
     };
     drop(Runtime::spawn(keeper.run()));
+    if let Some(interval) = config.corrupt_check {
+        let check = CorruptionCheck {
+            view: view.clone(),
+            peers: peers.clone(),
+            leadership: leadership.clone(),
+            interval,
+            propose: {
+                let (proposals, proposer) = (proposals.clone(), proposer.clone());
+                move |command| propose(proposals.clone(), proposer.clone(), command)
+            },
+        };
+        drop(Runtime::spawn(check.run()));
+    }
     drop(Runtime::spawn(snapshots(raft.clone(), snapshot_due, leadership.clone())));
     drop(Runtime::spawn(expire(proposals.clone(), config.request_timeout(), stopped.clone())));
     let service = Service {
@@ -124,6 +138,7 @@ async fn assemble(
         log: log.clone(),
         proposer: proposer.clone(),
         leases: leases.clone(),
+        view: view.clone(),
         snapshot_file: threads.0.is_some().then(|| config.data_dir.join("snapshot.partial")),
     };
     drop(Runtime::spawn(PeerServer { transport, service }.run()));

@@ -1,4 +1,5 @@
 //! A cluster of one: what it acknowledges is there after a restart.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::sync::Arc;

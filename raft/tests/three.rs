@@ -1,4 +1,5 @@
 //! Three members on loopback: write on one, read on all, lose the leader, lose nothing.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -9,13 +10,15 @@ use std::time::Duration;
 use keelson_proto::etcdserverpb as pb;
 use keelson_raft::{Member, Node, NodeConfig};
 use keelson_storage::command::{Command, LeaseRevoke, Op, Reply, command};
-use keelson_storage::engine::SortedMap;
+use keelson_storage::engine::{Engine, SortedMap, WriteBatch};
 use keelson_storage::machine::{Options, StateMachine};
+use keelson_storage::mvcc::{Revision, keys};
 
 struct Cluster {
     dir: tempfile::TempDir,
     members: BTreeMap<u64, Member>,
     nodes: BTreeMap<u64, Node>,
+    engines: BTreeMap<u64, Arc<SortedMap>>,
 }
 
 impl Cluster {
@@ -32,7 +35,7 @@ impl Cluster {
             listeners.insert(id, listener);
         }
         let dir = tempfile::tempdir().unwrap();
-        let mut cluster = Self { dir, members, nodes: BTreeMap::new() };
+        let mut cluster = Self { dir, members, nodes: BTreeMap::new(), engines: BTreeMap::new() };
         for (id, listener) in listeners {
             cluster.start_member(id, listener).await;
         }
@@ -44,13 +47,16 @@ impl Cluster {
     }
 
     async fn start_member(&mut self, id: u64, listener: TcpListener) {
-        let machine = StateMachine::open(Arc::new(SortedMap::new()), Options::default()).unwrap();
+        let engine = Arc::new(SortedMap::new());
+        let machine = StateMachine::open(engine.clone(), Options::default()).unwrap();
+        self.engines.insert(id, engine);
         let mut config = NodeConfig::new(id, 7, self.data_dir(id));
         config.members = self.members.clone();
         config.heartbeat = Duration::from_millis(30);
         config.election = Duration::from_millis(300);
         config.snapshot_entries = 300;
         config.entries_kept = 100;
+        config.corrupt_check = Some(Duration::from_millis(50));
         config.peer_listener = Some(listener);
         self.nodes.insert(id, Node::start(config, machine).await.unwrap());
     }
@@ -220,4 +226,35 @@ async fn leases_live_by_renewals_on_any_member_and_end_without_them() {
     follower.propose(command(Op::LeaseRevoke(revoke))).await.unwrap();
     cluster.nodes[&leader].read_index().await.unwrap();
     assert!(follower.renew_lease(12).await.is_err());
+}
+
+// upstream: etcd v3, "Data corruption"
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_whose_data_have_changed_is_named_and_writes_stop() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let node = &cluster.nodes[&leader];
+    for number in 0..5 {
+        node.propose(put(&format!("k{number}"), "v")).await.unwrap();
+    }
+    for other in cluster.nodes.values() {
+        other.read_index().await.unwrap();
+    }
+    assert!(node.corrupt_members().await.is_empty());
+    let odd = *cluster.nodes.keys().find(|id| **id != leader).unwrap();
+    let engine = &cluster.engines[&odd];
+    let key = keys::revision(Revision { main: 3, sub: 0 }, keys::IsTombstone::No);
+    let mut value =
+        keelson_storage::engine::Reader::get(&**engine, &key).unwrap().unwrap().to_vec();
+    *value.last_mut().unwrap() ^= 1;
+    let mut flip = WriteBatch::default();
+    flip.put(key, value.into());
+    engine.write(&flip).unwrap();
+    let corrupt = (pb::AlarmType::Corrupt as i32, odd);
+    while !node.view().alarms().contains(&corrupt) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(node.view().alarms(), [corrupt]);
+    let refused = node.propose(put("k", "v")).await.unwrap_err();
+    assert_eq!(refused.to_string(), "etcdserver: corrupt cluster");
 }

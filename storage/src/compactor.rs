@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::engine::{Engine, EngineError};
 use crate::mvcc::{ReadError, compaction, keys};
 use crate::view::Shared;
 

@@ -1,6 +1,7 @@
 //! One machine's store: WAL, MVCC, leases, users and roles, watch hub.
 //!
 //! Deterministic and synchronous: what a member does with its log depends on the log alone.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod auth;
 pub mod backup;

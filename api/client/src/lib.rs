@@ -2,6 +2,7 @@
 //!
 //! What stands above the store (the API server first of all) knows it through [`Store`] alone:
 //! the store in the same process and any etcd v3 endpoint answer alike.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod error;
 mod grpc;

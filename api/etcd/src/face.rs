@@ -91,14 +91,21 @@ impl EtcdFace {
         Self { inner: self.inner.clone(), caller: Caller::Unknown }
     }
 
-    /// The same face for the client who sent these headers over a connection with a certificate of
-    /// this common name. While authentication is off, nobody looks.
-    pub(crate) fn on_behalf(&self, headers: &HeaderMap, common_name: Option<&Arc<str>>) -> Self {
-        if !self.node().view().is_auth_enabled() {
-            return self.unknown();
-        }
-        let credentials = Arc::new(Credentials::of(headers, common_name));
-        Self { inner: self.inner.clone(), caller: Caller::Known(credentials) }
+    /// The same face for the client who sent these headers over a connection with this
+    /// certificate; a token counts more. While authentication is off, nobody looks for one.
+    pub(crate) fn on_behalf(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&Arc<Credentials>>,
+    ) -> Self {
+        let enabled = self.node().view().is_auth_enabled();
+        let token = enabled.then(|| Credentials::token(headers)).flatten();
+        let caller = match (token, certificate) {
+            (Some(token), _) => Caller::Known(Arc::new(token)),
+            (None, Some(certificate)) => Caller::Known(certificate.clone()),
+            (None, None) => Caller::Unknown,
+        };
+        Self { inner: self.inner.clone(), caller }
     }
 
     /// Asks whether the caller may, while authentication is on; the auth revision that was asked.

@@ -2,6 +2,7 @@
 //!
 //! One folder a service, one file a method; [`serve`] puts them on a port, beside `/health` and
 //! the other HTTP paths, and [`EtcdFace`] calls the same functions in this process.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod auth;
 mod cluster;

@@ -4,7 +4,7 @@ use tonic::Status;
 
 use crate::face::EtcdFace;
 use crate::grpc::{Call, Incoming, Outgoing};
-use crate::server::CommonName;
+use crate::server::Certificate;
 use crate::{auth, cluster, election, health, http, kv, lease, lock, maintenance, watch};
 
 /// Answers one request of a connection.
@@ -22,8 +22,8 @@ pub(crate) async fn route(face: EtcdFace, request: Incoming) -> Outgoing {
 }
 
 async fn grpc(face: EtcdFace, request: Incoming) -> Outgoing {
-    let common_name = request.extensions().get::<CommonName>().map(|name| name.0.clone());
-    let face = face.on_behalf(request.headers(), common_name.as_ref());
+    let certificate = request.extensions().get::<Certificate>();
+    let face = face.on_behalf(request.headers(), certificate.map(|one| &one.0));
     let method = face.metrics().started(request.uri().path());
     let uri = request.uri().clone();
     let call = Call { face, method, request };

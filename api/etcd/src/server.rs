@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Credentials;
 use crate::face::{EtcdFace, FaceConfig};
 use crate::routes::route;
 
@@ -115,8 +116,8 @@ async fn connection(
     match tokio::time::timeout(HANDSHAKE_LIMIT, tls.accept(socket)).await {
         Ok(Ok(socket)) => {
             let chain = socket.get_ref().1.peer_certificates();
-            let name = chain.and_then(|chain| common_name(chain.first()?)).map(CommonName);
-            http(socket, name, face, stop).await;
+            let certificate = chain.and_then(|chain| Certificate::of(chain.first()?));
+            http(socket, certificate, face, stop).await;
         }
         Ok(Err(error)) => {
             tracing::warn!(remote = ?peer, %error, "rejected connection on client endpoint");
@@ -127,18 +128,24 @@ async fn connection(
     }
 }
 
-/// The common name of the client's certificate, which the handshake has verified.
+/// What a connection shows of its client: a certificate that the handshake has verified.
 #[derive(Debug, Clone)]
-pub(crate) struct CommonName(pub(crate) Arc<str>);
+pub(crate) struct Certificate(pub(crate) Arc<Credentials>);
 
-fn common_name(certificate: &rustls::pki_types::CertificateDer<'_>) -> Option<Arc<str>> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
-    Some(name.into())
+impl Certificate {
+    fn of(certificate: &rustls::pki_types::CertificateDer<'_>) -> Option<Self> {
+        let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+        let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
+        Some(Self(Arc::new(Credentials::Certificate(name.to_owned()))))
+    }
 }
 
-async fn http<S>(socket: S, name: Option<CommonName>, face: EtcdFace, stop: CancellationToken)
-where
+async fn http<S>(
+    socket: S,
+    certificate: Option<Certificate>,
+    face: EtcdFace,
+    stop: CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = Builder::new(TokioExecutor::new());
@@ -154,8 +161,8 @@ where
     builder.http1().timer(TokioTimer::new());
     let service = service_fn(move |mut request| {
         let face = face.clone();
-        if let Some(name) = &name {
-            hyper::Request::extensions_mut(&mut request).insert(name.clone());
+        if let Some(certificate) = &certificate {
+            hyper::Request::extensions_mut(&mut request).insert(certificate.clone());
         }
         async move { Ok::<_, Infallible>(route(face, request).await) }
     });

@@ -58,7 +58,7 @@ async fn isolate_one(cluster: &Cluster) {
     cluster.note(format!("isolate {id}"));
     for other in cluster.ids() {
         // Now and then only half: it still hears one of the others.
-        if other != id && Runtime::random() % 4 != 0 {
+        if other != id && !Runtime::random().is_multiple_of(4) {
             cluster.network.cut(id, other);
         }
     }

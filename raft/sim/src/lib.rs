@@ -4,6 +4,7 @@
 //! time: the real code of `keelson-raft` and `keelson-storage` on simulated disks, an engine that
 //! loses what was not flushed, and a network that delays, cuts and stalls. Everything that is
 //! random comes from the seed: the same seed gives the same run, to the last poll.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod clients;
 mod cluster;

@@ -87,7 +87,7 @@ impl Network {
                 let Ok(count @ 1..) = sent.read(&mut bytes).await else { return };
                 Runtime::sleep(delay()).await;
                 // A cut link breaks the connection, or holds it until the link works again.
-                let breaks = Runtime::random() % 2 == 0;
+                let breaks = Runtime::random().is_multiple_of(2);
                 while network.is_cut(from, to) {
                     if breaks {
                         return;
@@ -106,7 +106,7 @@ impl Network {
 /// Mostly quick, now and then slow.
 fn delay() -> Duration {
     let random = Runtime::random();
-    let limit = if random % 64 == 0 { 40_000 } else { 1_500 };
+    let limit = if random.is_multiple_of(64) { 40_000 } else { 1_500 };
     Duration::from_micros(50 + (random >> 8) % limit)
 }
 

@@ -95,6 +95,9 @@ pub enum Failure {
     },
 }
 
+/// Revision and hash by member.
+type Contents = Vec<(i64, u32)>;
+
 /// Runs a scenario; the same scenario gives the same report.
 pub fn run(scenario: Scenario) -> Result<Report, Failure> {
     let Scenario { seed, .. } = scenario;
@@ -125,7 +128,7 @@ pub fn run(scenario: Scenario) -> Result<Report, Failure> {
     simulator.run_until(scenario.duration, || false);
     over.store(true, Ordering::Relaxed);
 
-    let contents: Arc<Mutex<Option<Vec<(i64, u32)>>>> = Arc::default();
+    let contents: Arc<Mutex<Option<Contents>>> = Arc::default();
     control.spawn(CLIENTS, {
         let (cluster, contents, busy) = (cluster.clone(), contents.clone(), busy.clone());
         async move {
@@ -160,7 +163,7 @@ pub fn run(scenario: Scenario) -> Result<Report, Failure> {
 }
 
 /// Waits until all members are well and have applied one last write; revision and hash of each.
-async fn compare(cluster: &Cluster) -> Vec<(i64, u32)> {
+async fn compare(cluster: &Cluster) -> Contents {
     let last = pb::PutRequest { key: "last".into(), value: "one".into(), ..Default::default() };
     'again: loop {
         Runtime::sleep(Duration::from_millis(100)).await;

@@ -1,4 +1,5 @@
 //! Whole clusters under faults, a few seeds of them; `KEELSON_SEEDS=FROM..TO` tries others.
+#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 

@@ -33,6 +33,7 @@ pub(crate) enum Kind {
     Reply = 13,
     /// The call cannot be answered; the body says why.
     Refusal = 14,
+    Hash = 15,
 }
 
 impl Kind {
@@ -53,6 +54,7 @@ impl Kind {
             TimeToLive,
             Reply,
             Refusal,
+            Hash,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == number)

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use keelson_proto::raft as pb;
+use keelson_storage::view::View;
 use openraft::raft::TransferLeaderRequest;
 use openraft::{Raft, Snapshot};
 use prost::Message;
@@ -20,6 +21,7 @@ use super::channel::{framed, write_frames};
 use super::frame::{FORMAT_VERSION, Frame, FrameReader, Kind, encode, encode_bytes};
 use super::transport::{Connection, Transport};
 use super::wire;
+use crate::corruption::hash_here;
 use crate::leases::Leases;
 use crate::log::{LogStore, stored_membership};
 use crate::machine::{Machine, SnapshotData};
@@ -43,6 +45,7 @@ pub(crate) struct Service {
     pub(crate) log: LogStore,
     pub(crate) proposer: Proposer,
     pub(crate) leases: Leases,
+    pub(crate) view: View,
     /// Where a snapshot is kept while it arrives; `None`: in memory.
     pub(crate) snapshot_file: Option<PathBuf>,
 }
@@ -228,6 +231,10 @@ impl Service {
             Kind::TimeToLive => {
                 let wanted: pb::TimeToLive = frame.decode()?;
                 Ok(reply(frame.call, &self.leases.remaining_here(wanted.id)))
+            }
+            Kind::Hash => {
+                let wanted: pb::Hash = frame.decode()?;
+                Ok(reply(frame.call, &hash_here(&self.view, wanted.revision).await?))
             }
             Kind::Hello
             | Kind::Welcome

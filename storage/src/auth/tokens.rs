@@ -72,7 +72,6 @@ impl Tokens {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

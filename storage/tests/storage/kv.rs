@@ -55,7 +55,7 @@ fn ranges_are_ordered_filtered_and_cut() {
         let request = pb::RangeRequest { limit: 2, ..base.clone() };
         assert_eq!(ask(&request), (vec!["a=3".into(), "b=1".into()], 4, true));
         let request = pb::RangeRequest { limit: 4, ..base.clone() };
-        assert_eq!(ask(&request).2, false);
+        assert!(!ask(&request).2);
         let request = pb::RangeRequest { count_only: true, limit: 1, ..base.clone() };
         assert_eq!(ask(&request), (vec![], 4, false));
         let request = pb::RangeRequest { sort_target: SortTarget::Value as i32, ..base.clone() };

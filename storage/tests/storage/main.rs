@@ -1,4 +1,5 @@
 //! The state machine as its users see it: what entries do, what readers and watchers get.
+#![allow(clippy::unwrap_used)]
 
 mod auth;
 mod cluster;

@@ -20,34 +20,34 @@ pub(crate) enum Caller {
 }
 
 /// What a client shows.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Credentials {
-    token: Option<String>,
-    /// The common name of a certificate that was verified.
-    common_name: Option<Arc<str>>,
+#[derive(Debug)]
+pub(crate) enum Credentials {
+    /// A token, simple or signed.
+    Token(String),
+    /// A certificate of this common name, which was verified.
+    Certificate(String),
 }
 
 impl Credentials {
-    /// The first of the names that etcd's clients use; a token counts more than a certificate.
+    /// The token of a request, under the first of the names that etcd's clients use.
     // upstream: etcd v3 API, "Auth": metadata
-    pub(crate) fn of(headers: &HeaderMap, common_name: Option<&Arc<str>>) -> Self {
-        let token = headers.get("token").or_else(|| headers.get("authorization"));
-        let token = token.and_then(|token| token.to_str().ok());
-        let token = token.map(|token| token.strip_prefix("Bearer ").unwrap_or(token).to_owned());
-        Self { token, common_name: common_name.cloned() }
+    pub(crate) fn token(headers: &HeaderMap) -> Option<Self> {
+        let token = headers.get("token").or_else(|| headers.get("authorization"))?;
+        let token = token.to_str().unwrap_or_default();
+        Some(Self::Token(token.strip_prefix("Bearer ").unwrap_or(token).to_owned()))
     }
 
     /// Who it is now: tokens end, and are looked at again for each request of a stream.
-    pub(super) fn authority(&self, face: &EtcdFace) -> Result<Authority, AuthError> {
-        if let Some(token) = &self.token {
-            return face.config().auth_token.authority(face, token).ok_or(AuthError::InvalidToken);
-        }
-        Ok(match &self.common_name {
-            Some(name) => {
-                Authority { user: name.to_string(), revision: face.node().view().auth().revision() }
+    fn authority(&self, face: &EtcdFace) -> Result<Authority, AuthError> {
+        match self {
+            Self::Token(token) => {
+                face.config().auth_token.authority(face, token).ok_or(AuthError::InvalidToken)
             }
-            None => Authority::default(),
-        })
+            Self::Certificate(name) => {
+                let revision = face.node().view().auth().revision();
+                Ok(Authority { user: name.clone(), revision })
+            }
+        }
     }
 }
 

@@ -88,3 +88,54 @@ async fn etcdctl_finds_an_etcd() {
     watch.kill().await.unwrap();
     member.stop().await;
 }
+
+// upstream: etcd's guide "Role-based access control", step by step
+#[tokio::test(flavor = "multi_thread")]
+async fn etcdctl_manages_users_and_is_kept_to_their_keys() {
+    if Command::new("etcdctl").arg("version").output().await.is_err() {
+        eprintln!("no etcdctl on this machine: nothing tried");
+        return;
+    }
+    let member = start(FaceConfig { bcrypt_cost: 4, ..FaceConfig::default() }).await;
+    let root = async |arguments: &[&str]| {
+        etcdctl(&member, &[&["--user", "root:secret"], arguments].concat()).await
+    };
+    let ann = async |arguments: &[&str]| {
+        etcdctl(&member, &[&["--user", "ann:pass"], arguments].concat()).await
+    };
+    assert_eq!(etcdctl(&member, &["user", "add", "root:secret"]).await, "User root created\n");
+    etcdctl(&member, &["user", "grant-role", "root", "root"]).await;
+    assert_eq!(etcdctl(&member, &["auth", "enable"]).await, "Authentication Enabled\n");
+
+    let nobody = etcdctl(&member, &["put", "k", "v"]).await;
+    assert!(nobody.contains("etcdserver: user name is empty"), "{nobody}");
+    assert_eq!(root(&["user", "add", "ann:pass"]).await, "User ann created\n");
+    assert_eq!(root(&["role", "add", "apps"]).await, "Role apps created\n");
+    root(&["role", "grant-permission", "apps", "readwrite", "app/", "--prefix"]).await;
+    root(&["user", "grant-role", "ann", "apps"]).await;
+    assert_eq!(ann(&["put", "app/1", "v"]).await, "OK\n");
+    assert_eq!(ann(&["get", "app/", "--prefix", "--print-value-only"]).await, "v\n");
+    for arguments in [&["put", "other", "v"][..], &["get", "", "--prefix"], &["compact", "2"]] {
+        let denied = ann(arguments).await;
+        assert!(denied.contains("etcdserver: permission denied"), "{arguments:?}: {denied}");
+    }
+    let wrong = etcdctl(&member, &["--user", "ann:wrong", "get", "app/1"]).await;
+    assert!(wrong.contains("authentication failed, invalid user ID or password"), "{wrong}");
+    let role = root(&["role", "get", "apps"]).await;
+    assert!(role.contains("[app/, app0) (prefix app/)"), "{role}");
+    assert_eq!(root(&["user", "list"]).await, "ann\nroot\n");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backup");
+    let saved = root(&["snapshot", "save", file.to_str().unwrap()]).await;
+    assert!(saved.contains("Snapshot saved at"), "{saved}");
+    assert_eq!(std::fs::metadata(&file).unwrap().len() % 512, 32);
+    let refused = ann(&["snapshot", "save", file.to_str().unwrap()]).await;
+    assert!(refused.contains("permission denied"), "{refused}");
+    assert_eq!(root(&["auth", "disable"]).await, "Authentication Disabled\n");
+    assert_eq!(etcdctl(&member, &["put", "k", "v"]).await, "OK\n");
+
+    let held = etcdctl(&member, &["lock", "l", "echo", "inside"]).await;
+    assert_eq!(held, "inside\n");
+    member.stop().await;
+}

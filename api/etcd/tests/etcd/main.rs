@@ -1,4 +1,5 @@
 //! The etcd face on a port, asked by clients that know nothing of it.
+#![allow(clippy::unwrap_used)]
 
 mod against_etcd;
 mod auth;
