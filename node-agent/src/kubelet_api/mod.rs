@@ -7,6 +7,7 @@ mod router;
 mod serve;
 mod stats;
 mod stream;
+mod tunnel;
 
 pub(crate) use router::router;
 pub(crate) use serve::{serve_connection, serve_tls};

@@ -29,11 +29,11 @@ pub(crate) fn router(cx: Arc<Context>, workers: Arc<Workers>) -> Router {
         .route("/runningpods/", get(pods))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs))
         .route("/exec/{namespace}/{pod}/{container}", any(exec))
-        .route("/exec/{namespace}/{pod}/{uid}/{container}", any(exec_uid))
+        .route("/exec/{namespace}/{pod}/{uid}/{container}", any(exec))
         .route("/attach/{namespace}/{pod}/{container}", any(attach))
-        .route("/attach/{namespace}/{pod}/{uid}/{container}", any(attach_uid))
+        .route("/attach/{namespace}/{pod}/{uid}/{container}", any(attach))
         .route("/portForward/{namespace}/{pod}", any(port_forward))
-        .route("/portForward/{namespace}/{pod}/{uid}", any(port_forward_uid))
+        .route("/portForward/{namespace}/{pod}/{uid}", any(port_forward))
         .route("/stats/summary", get(stats::summary))
         .route("/metrics", get(metrics::agent))
         .route("/metrics/resource", get(metrics::resource))
@@ -66,45 +66,43 @@ async fn container_logs(
     logs::serve(&shared, target, query.as_deref().unwrap_or_default()).await
 }
 
-type Place = (String, String, String);
-type PlaceUid = (String, String, String, String);
-
-async fn exec(shared: State<Shared>, Path((n, p, c)): Path<Place>, request: Request) -> Response {
-    stream::exec(&shared, &n, &p, &c, request).await
+/// A container by its path; a uid that stands there too is not looked at.
+#[derive(serde::Deserialize)]
+struct ContainerPath {
+    namespace: String,
+    pod: String,
+    container: String,
 }
 
-async fn exec_uid(
+/// A pod by its path.
+#[derive(serde::Deserialize)]
+struct PodPath {
+    namespace: String,
+    pod: String,
+}
+
+async fn exec(
     shared: State<Shared>,
-    Path((n, p, _, c)): Path<PlaceUid>,
+    Path(path): Path<ContainerPath>,
     request: Request,
 ) -> Response {
-    stream::exec(&shared, &n, &p, &c, request).await
+    let ContainerPath { namespace, pod, container } = path;
+    stream::process(&shared, stream::Process::New, [&namespace, &pod, &container], request).await
 }
 
-async fn attach(shared: State<Shared>, Path((n, p, c)): Path<Place>, request: Request) -> Response {
-    stream::attach(&shared, &n, &p, &c, request).await
-}
-
-async fn attach_uid(
+async fn attach(
     shared: State<Shared>,
-    Path((n, p, _, c)): Path<PlaceUid>,
+    Path(path): Path<ContainerPath>,
     request: Request,
 ) -> Response {
-    stream::attach(&shared, &n, &p, &c, request).await
+    let ContainerPath { namespace, pod, container } = path;
+    stream::process(&shared, stream::Process::Own, [&namespace, &pod, &container], request).await
 }
 
 async fn port_forward(
     shared: State<Shared>,
-    Path((n, p)): Path<(String, String)>,
+    Path(path): Path<PodPath>,
     request: Request,
 ) -> Response {
-    stream::port_forward(&shared, &n, &p, request).await
-}
-
-async fn port_forward_uid(
-    shared: State<Shared>,
-    Path((n, p, _)): Path<Place>,
-    request: Request,
-) -> Response {
-    stream::port_forward(&shared, &n, &p, request).await
+    stream::port_forward(&shared, &path.namespace, &path.pod, request).await
 }

@@ -3,14 +3,16 @@
 //! The client's upgrade request goes to that address as it is, so any protocol that client and runtime share works.
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::Response;
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use keelson_proto::cri;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 
 use super::router::{Shared, plain};
+use super::tunnel;
 use crate::agent::reason_of;
 use crate::pods::{ContainerState, Observed, full_name, uid_of};
 
@@ -84,16 +86,24 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// `/exec`
-pub(super) async fn exec(
+/// Whose streams are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Process {
+    /// `/exec`: of a command that is started for it.
+    New,
+    /// `/attach`: of the container itself.
+    Own,
+}
+
+/// `/exec` and `/attach`; the path is namespace, pod and container.
+pub(super) async fn process(
     shared: &Shared,
-    namespace: &str,
-    pod: &str,
-    container: &str,
+    process: Process,
+    [namespace, pod, container]: [&str; 3],
     request: Request,
 ) -> Response {
     let options = StreamOptions::parse(request.uri().query().unwrap_or_default());
-    if !options.any() {
+    if process == Process::New && !options.any() {
         let words = "you must specify at least 1 of stdin, stdout, stderr";
         return plain(StatusCode::BAD_REQUEST, words.into());
     }
@@ -101,44 +111,30 @@ pub(super) async fn exec(
         Ok(id) => id,
         Err(response) => return *response,
     };
-    let call = cri::ExecRequest {
-        container_id: id,
-        cmd: options.command,
-        tty: options.tty,
-        stdin: options.stdin,
-        stdout: options.stdout,
-        stderr: options.stderr,
-    };
-    match shared.cx.cri.runtime.clone().exec(call).await {
-        Ok(answer) => join(&answer.into_inner().url, request).await,
+    match streaming_url(shared, process, id, options).await {
+        Ok(url) => join(&url, request).await,
         Err(status) => plain(StatusCode::INTERNAL_SERVER_ERROR, reason_of(&status)),
     }
 }
 
-/// `/attach`
-pub(super) async fn attach(
+async fn streaming_url(
     shared: &Shared,
-    namespace: &str,
-    pod: &str,
-    container: &str,
-    request: Request,
-) -> Response {
-    let options = StreamOptions::parse(request.uri().query().unwrap_or_default());
-    let id = match running(shared, namespace, pod, container).await {
-        Ok(id) => id,
-        Err(response) => return *response,
-    };
-    let call = cri::AttachRequest {
-        container_id: id,
-        stdin: options.stdin,
-        tty: options.tty,
-        stdout: options.stdout,
-        stderr: options.stderr,
-    };
-    match shared.cx.cri.runtime.clone().attach(call).await {
-        Ok(answer) => join(&answer.into_inner().url, request).await,
-        Err(status) => plain(StatusCode::INTERNAL_SERVER_ERROR, reason_of(&status)),
-    }
+    process: Process,
+    container_id: String,
+    options: StreamOptions,
+) -> Result<String, tonic::Status> {
+    let StreamOptions { command: cmd, stdin, stdout, stderr, tty } = options;
+    let mut runtime = shared.cx.cri.runtime.clone();
+    Ok(match process {
+        Process::New => {
+            let call = cri::ExecRequest { container_id, cmd, tty, stdin, stdout, stderr };
+            runtime.exec(call).await?.into_inner().url
+        }
+        Process::Own => {
+            let call = cri::AttachRequest { container_id, stdin, tty, stdout, stderr };
+            runtime.attach(call).await?.into_inner().url
+        }
+    })
 }
 
 /// `/portForward`
@@ -169,6 +165,9 @@ pub(super) async fn port_forward(
             .collect(),
     };
     match shared.cx.cri.runtime.clone().port_forward(call).await {
+        Ok(answer) if tunnel::wanted(&request) => {
+            joined(tunnel::open(&answer.into_inner().url, request).await)
+        }
         Ok(answer) => join(&answer.into_inner().url, request).await,
         Err(status) => plain(StatusCode::INTERNAL_SERVER_ERROR, reason_of(&status)),
     }
@@ -196,41 +195,25 @@ async fn running(
 
 /// Sends the request on to `url`; after a switch of protocols the two connections are one.
 async fn join(url: &str, request: Request) -> Response {
-    match forward(url, request).await {
-        Ok(response) => response,
-        Err(why) => plain(StatusCode::BAD_GATEWAY, format!("error dialing the runtime: {why}")),
-    }
+    joined(forward(url, request).await)
+}
+
+fn joined(answer: Result<Response, String>) -> Response {
+    answer.unwrap_or_else(|why| {
+        plain(StatusCode::BAD_GATEWAY, format!("error dialing the runtime: {why}"))
+    })
 }
 
 async fn forward(url: &str, mut request: Request) -> Result<Response, String> {
-    let url: Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
-    let authority = url.authority().ok_or("streaming address without a host")?.clone();
-    let host = authority.host().to_owned();
-    let port = authority.port_u16().unwrap_or(80);
-    let stream = TcpStream::connect((host.as_str(), port)).await.map_err(|e| e.to_string())?;
-    let _ = stream.set_nodelay(true);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|e| e.to_string())?;
-    tokio::spawn(async move { connection.with_upgrades().await });
-    let client_side = hyper::upgrade::on(&mut request);
-    let mut onward = hyper::Request::builder()
-        .method(request.method().clone())
-        .uri(url.path_and_query().map_or("/", |path| path.as_str()));
-    if let Some(headers) = onward.headers_mut() {
-        headers.clone_from(request.headers());
-        // Who the caller is has been decided; the runtime need not know.
-        headers.remove(header::AUTHORIZATION);
-        if let Ok(value) = authority.as_str().parse() {
-            headers.insert(header::HOST, value);
-        }
-    }
-    let onward = onward.body(Body::empty()).map_err(|error| error.to_string())?;
-    let mut answer = sender.send_request(onward).await.map_err(|error| error.to_string())?;
+    let mut headers = request.headers().clone();
+    // Who the caller is has been decided; the runtime need not know.
+    headers.remove(header::AUTHORIZATION);
+    let mut answer = ask(url, request.method().clone(), headers).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let (head, body) = answer.into_parts();
         return Ok(Response::from_parts(head, Body::new(body)));
     }
+    let client_side = hyper::upgrade::on(&mut request);
     let runtime_side = hyper::upgrade::on(&mut answer);
     tokio::spawn(async move {
         let joined = async {
@@ -248,6 +231,35 @@ async fn forward(url: &str, mut request: Request) -> Result<Response, String> {
     });
     let (head, _) = answer.into_parts();
     Ok(Response::from_parts(head, Body::empty()))
+}
+
+/// One request to the runtime's streaming server, on a connection of its own.
+pub(super) async fn ask(
+    url: &str,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<hyper::Response<Incoming>, String> {
+    let url: Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
+    let authority = url.authority().ok_or("streaming address without a host")?.clone();
+    let host = authority.host().to_owned();
+    let port = authority.port_u16().unwrap_or(80);
+    let stream = TcpStream::connect((host.as_str(), port)).await.map_err(|e| e.to_string())?;
+    let _ = stream.set_nodelay(true);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| e.to_string())?;
+    tokio::spawn(async move { connection.with_upgrades().await });
+    let mut onward = hyper::Request::builder()
+        .method(method)
+        .uri(url.path_and_query().map_or("/", |path| path.as_str()));
+    if let Some(all) = onward.headers_mut() {
+        *all = headers;
+        if let Ok(value) = authority.as_str().parse() {
+            all.insert(header::HOST, value);
+        }
+    }
+    let onward = onward.body(Body::empty()).map_err(|error| error.to_string())?;
+    sender.send_request(onward).await.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ async fn copy(mut from: OwnedReadHalf, channel: u8, out: mpsc::Sender<Message>) 
 }
 
 /// Connects to a port of the sandbox's own loopback.
-async fn connect(namespace: Option<PathBuf>, port: u16) -> io::Result<TcpStream> {
+pub(super) async fn connect(namespace: Option<PathBuf>, port: u16) -> io::Result<TcpStream> {
     let Some(namespace) = namespace else {
         return TcpStream::connect(("localhost", port)).await;
     };

@@ -23,6 +23,8 @@ use crate::runtime::shim::protocol::{self, Reply, Request};
 const MESSAGES_MAX: usize = 32;
 /// How long output is waited for once the process has ended.
 const DRAIN_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long a caller may take to close its side once it was told the end.
+const CLOSE_MAX: std::time::Duration = std::time::Duration::from_secs(2);
 
 type Out = mpsc::Sender<Message>;
 
@@ -33,7 +35,7 @@ pub(super) async fn exec(
     socket: Socket,
     _: Protocol,
 ) {
-    let (sink, input) = socket.split();
+    let (sink, mut input) = socket.split();
     let (out, writer) = writer(sink);
     let id = request.container_id;
     let ended = match inner.open_exec(&id, request.cmd, request.tty, request.stdin).await {
@@ -41,16 +43,16 @@ pub(super) async fn exec(
             // Closed, so that a process that writes what nobody wants learns of it.
             exec.stdout = exec.stdout.filter(|_| request.stdout);
             exec.stderr = exec.stderr.filter(|_| request.stderr);
-            run(exec, input, &out).await
+            run(exec, &mut input, &out).await
         }
         Err(error) => Err(error),
     };
-    finish(ended, out, writer).await;
+    finish(ended, out, writer, input).await;
 }
 
 async fn run(
     mut exec: Exec,
-    mut input: SplitStream<Socket>,
+    input: &mut SplitStream<Socket>,
     out: &Out,
 ) -> Result<i32, RuntimeError> {
     let (stdout, stderr) = (exec.stdout.take(), exec.stderr.take());
@@ -67,7 +69,7 @@ async fn run(
     let control = &mut exec.writer;
     let console = exec.console.clone();
     let feeding = async {
-        while let Some(said) = next_input(&mut input).await {
+        while let Some(said) = next_input(input).await {
             let done = match said {
                 Input::Stdin(bytes) => match (&console, &mut stdin) {
                     (Some(console), _) => console.write_all(&bytes).await,
@@ -115,16 +117,16 @@ pub(super) async fn attach(
     socket: Socket,
     _: Protocol,
 ) {
-    let (sink, input) = socket.split();
+    let (sink, mut input) = socket.split();
     let (out, writer) = writer(sink);
-    let ended = join(inner, &request, input, &out).await;
-    finish(ended, out, writer).await;
+    let ended = join(inner, &request, &mut input, &out).await;
+    finish(ended, out, writer, input).await;
 }
 
 async fn join(
     inner: &Arc<Inner>,
     request: &cri::AttachRequest,
-    mut input: SplitStream<Socket>,
+    input: &mut SplitStream<Socket>,
     out: &Out,
 ) -> Result<i32, RuntimeError> {
     let container = inner.running_container(&request.container_id)?;
@@ -153,7 +155,7 @@ async fn join(
                     }
                 }
             },
-            said = next_input(&mut input) => match said {
+            said = next_input(input) => match said {
                 Some(said) => pass_on(said, &mut writer).await.during("attach")?,
                 None => return Ok(0),
             },
@@ -199,7 +201,14 @@ fn writer(mut sink: SplitSink<Socket, Message>) -> (Out, tokio::task::JoinHandle
     (out, task)
 }
 
-async fn finish(ended: Result<i32, RuntimeError>, out: Out, writer: tokio::task::JoinHandle<()>) {
+/// Says how it ended, and hears the caller out: one that still sends would lose what it is told if
+/// the connection went away under it.
+async fn finish(
+    ended: Result<i32, RuntimeError>,
+    out: Out,
+    writer: tokio::task::JoinHandle<()>,
+    mut input: SplitStream<Socket>,
+) {
     let last = match ended {
         Ok(code) => channels::outcome(code),
         Err(error) => channels::failure(&error),
@@ -208,6 +217,8 @@ async fn finish(ended: Result<i32, RuntimeError>, out: Out, writer: tokio::task:
     let _ = out.send(last).await;
     drop(out);
     let _ = writer.await;
+    let hear_out = async { while next_input(&mut input).await.is_some() {} };
+    let _still_talking = tokio::time::timeout(CLOSE_MAX, hear_out).await;
 }
 
 async fn copy(from: Option<impl AsyncRead + Unpin>, channel: u8, out: &Out) {

@@ -1,4 +1,4 @@
-//! From an HTTP request to a WebSocket with a channel protocol.
+//! From an HTTP request to a WebSocket with a channel protocol, or to SPDY.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::channels::Protocol;
 use super::offers::Stream;
-use super::{forward, process};
+use super::{forward, process, spdy};
 use crate::runtime::embedded::Inner;
 
 /// A connection once it is upgraded.
@@ -35,35 +35,48 @@ pub(super) async fn serve(
 
 fn accept(
     inner: Arc<Inner>,
+    request: Request<Incoming>,
+) -> Result<Response<String>, (StatusCode, &'static str)> {
+    if has(&request, &CONNECTION, "upgrade") {
+        if has(&request, &UPGRADE, "websocket") && request.method() == Method::GET {
+            return accept_websocket(inner, request);
+        }
+        if has(&request, &UPGRADE, spdy::UPGRADE_NAME) {
+            return accept_spdy(inner, request);
+        }
+    }
+    Err((StatusCode::BAD_REQUEST, "unable to upgrade: neither websocket nor SPDY is asked for"))
+}
+
+/// Whether a header's list has an entry.
+fn has(request: &Request<Incoming>, name: &http::HeaderName, wanted: &str) -> bool {
+    list(request, name).any(|part| part.eq_ignore_ascii_case(wanted))
+}
+
+/// The entries of a header's list.
+fn list<'a>(
+    request: &'a Request<Incoming>,
+    name: &http::HeaderName,
+) -> impl Iterator<Item = &'a str> {
+    let values = request.headers().get_all(name).into_iter();
+    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',').map(str::trim))
+}
+
+fn take(inner: &Inner, request: &Request<Incoming>) -> Result<Stream, (StatusCode, &'static str)> {
+    let stream = inner.streams.take(request.uri().path());
+    stream.ok_or((StatusCode::NOT_FOUND, "no such stream"))
+}
+
+fn accept_websocket(
+    inner: Arc<Inner>,
     mut request: Request<Incoming>,
 ) -> Result<Response<String>, (StatusCode, &'static str)> {
-    let has = |name: &http::HeaderName, wanted: &str| {
-        let values = request.headers().get_all(name).into_iter();
-        values
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(wanted)))
-    };
-    if request.method() != Method::GET
-        || !has(&CONNECTION, "upgrade")
-        || !has(&UPGRADE, "websocket")
-    {
-        return Err((StatusCode::BAD_REQUEST, "unable to upgrade: only websocket is offered"));
-    }
     let key = request.headers().get(SEC_WEBSOCKET_KEY).cloned();
     let key = key.ok_or((StatusCode::BAD_REQUEST, "no websocket key"))?;
-    let offered: Vec<String> = request
-        .headers()
-        .get_all(SEC_WEBSOCKET_PROTOCOL)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(',').map(|part| part.trim().to_owned()))
-        .collect();
+    let offered: Vec<String> = list(&request, &SEC_WEBSOCKET_PROTOCOL).map(str::to_owned).collect();
     let protocol = Protocol::choose(&offered)
         .ok_or((StatusCode::BAD_REQUEST, "none of the websocket protocols is known"))?;
-    let stream = inner
-        .streams
-        .take(request.uri().path())
-        .ok_or((StatusCode::NOT_FOUND, "no such stream"))?;
+    let stream = take(&inner, &request)?;
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
@@ -75,15 +88,44 @@ fn accept(
             Stream::PortForward(request) => forward::forward(&inner, request, socket).await,
         }
     });
-    let mut response = Response::builder()
-        .status(StatusCode::SWITCHING_PROTOCOLS)
-        .header(CONNECTION, "Upgrade")
-        .header(UPGRADE, "websocket")
-        .header(SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()));
+    let mut response =
+        switching("websocket").header(SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()));
     if let Some(name) = protocol.name() {
         response = response.header(SEC_WEBSOCKET_PROTOCOL, name);
     }
-    response
-        .body(String::new())
-        .map_err(|_| (StatusCode::INTERNAL_SERVER_ERROR, "malformed response"))
+    finish(response)
+}
+
+fn accept_spdy(
+    inner: Arc<Inner>,
+    mut request: Request<Incoming>,
+) -> Result<Response<String>, (StatusCode, &'static str)> {
+    let header = http::HeaderName::from_static(spdy::PROTOCOL_HEADER);
+    if !has(&request, &header, spdy::PROTOCOL) {
+        return Err((StatusCode::FORBIDDEN, "over SPDY there is portforward.k8s.io alone"));
+    }
+    let Stream::PortForward(call) = take(&inner, &request)? else {
+        return Err((StatusCode::BAD_REQUEST, "exec and attach are offered over websocket alone"));
+    };
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        if let Ok(upgraded) = upgrade.await {
+            spdy::serve(&inner, call.pod_sandbox_id, TokioIo::new(upgraded)).await;
+        }
+    });
+    finish(switching(spdy::UPGRADE_NAME).header(header, spdy::PROTOCOL))
+}
+
+fn switching(to: &str) -> http::response::Builder {
+    Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(CONNECTION, "Upgrade")
+        .header(UPGRADE, to)
+}
+
+fn finish(
+    response: http::response::Builder,
+) -> Result<Response<String>, (StatusCode, &'static str)> {
+    let malformed = |_| (StatusCode::INTERNAL_SERVER_ERROR, "malformed response");
+    response.body(String::new()).map_err(malformed)
 }
