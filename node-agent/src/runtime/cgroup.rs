@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use keelson_proto::cri::LinuxContainerResources;
 
+/// Below here all hierarchies are mounted, on the host and in containers.
+const ROOT: &str = "/sys/fs/cgroup";
+
 /// One mounted hierarchy.
 #[derive(Debug, Clone)]
 struct Hierarchy {
@@ -58,7 +61,7 @@ impl Cgroups {
             let kind = right.next().unwrap_or_default();
             let options = right.nth(1).unwrap_or_default();
             // A container of its own may show hierarchies elsewhere: only the host's count.
-            if !mount.starts_with("/sys/fs/cgroup") {
+            if !mount.starts_with(ROOT) {
                 continue;
             }
             let known = |name: &&str| {
@@ -83,6 +86,15 @@ impl Cgroups {
     /// Whether v2 alone manages resources.
     pub fn unified(&self) -> bool {
         self.unified
+    }
+
+    /// Where a container sees hierarchies, the outermost first.
+    pub fn mount_points(&self) -> Vec<PathBuf> {
+        let mut all = vec![PathBuf::from(ROOT)];
+        all.extend(self.hierarchies.iter().map(|one| one.mount.clone()));
+        all.sort();
+        all.dedup();
+        all
     }
 
     /// The group's folder in every hierarchy.
@@ -349,6 +361,8 @@ mod tests {
 35 31 0:30 / /sys/fs/cgroup/unified rw,nosuid - cgroup2 cgroup2 rw,nsdelegate";
         let hybrid = Cgroups::parse(v1);
         assert!(!hybrid.unified());
+        assert_eq!(hybrid.mount_points()[0], Path::new(ROOT));
+        assert!(hybrid.mount_points().contains(&"/sys/fs/cgroup/unified".into()));
         assert_eq!(hybrid.folders("/a/b").len(), 4);
         assert_eq!(
             hybrid.container_folders("/a/b"),

@@ -94,7 +94,7 @@ impl Inner {
             user: &user,
             cgroup: &cgroup,
             target_pid: self.target_pid(&context),
-            unified: self.cgroups.unified(),
+            cgroups: &self.cgroups,
         })?;
         layout::write_json(&dir.join("config.json"), &spec).during("container spec")?;
         let record = ContainerRecord {

@@ -13,6 +13,7 @@ use keelson_proto::cri::{MountPropagation, NamespaceMode};
 use serde_json::{Value, json};
 
 use super::capabilities;
+use super::cgroup::Cgroups;
 use super::seccomp;
 use super::user::User;
 use crate::image::manifest::RunConfig;
@@ -31,8 +32,8 @@ pub(super) struct Inputs<'a> {
     pub(super) cgroup: &'a str,
     /// The first process of the container whose process namespace is joined.
     pub(super) target_pid: Option<i32>,
-    /// Whether the host has cgroup v2 alone.
-    pub(super) unified: bool,
+    /// The host's hierarchies.
+    pub(super) cgroups: &'a Cgroups,
 }
 
 /// Why no specification can be made.
@@ -94,7 +95,7 @@ pub(super) fn build(inputs: &Inputs<'_>) -> Result<Value, SpecError> {
         "namespaces": namespace_list(inputs, &namespaces)?,
         "resources": resources(linux.resources.as_ref(), &devices(inputs, &context)?, hidden),
         "maskedPaths": if hidden { context.masked_paths.clone() } else { Vec::new() },
-        "readonlyPaths": if hidden { context.readonly_paths.clone() } else { Vec::new() },
+        "readonlyPaths": if hidden { readonly_paths(inputs, &context) } else { Vec::new() },
         "devices": devices(inputs, &context)?.iter().map(Device::node).collect::<Vec<_>>(),
     });
     if let Some(propagation) = mounts.root_propagation {
@@ -191,7 +192,7 @@ fn namespace_list(
             list.push(json!({ "type": "pid", "path": format!("/proc/{pid}/ns/pid") }));
         }
     }
-    if inputs.unified {
+    if inputs.cgroups.unified() {
         list.push(json!({ "type": "cgroup" }));
     }
     Ok(list)
@@ -417,6 +418,22 @@ fn system_mounts(privileged: bool) -> Vec<Value> {
             "options": ["nosuid", "noexec", "nodev", "relatime", access],
         }),
     ]
+}
+
+/// Its control groups are a container's to see, not to change: it would lift its own limits.
+/// libcontainer mounts v1 hierarchies writable whatever their mount's options say.
+fn readonly_paths(
+    inputs: &Inputs<'_>,
+    context: &cri::LinuxContainerSecurityContext,
+) -> Vec<String> {
+    let mut paths = context.readonly_paths.clone();
+    let points = inputs.cgroups.mount_points();
+    // Who mounts something there says itself how it is mounted.
+    let taken = |mount: &cri::Mount| points.iter().any(|p| Path::new(&mount.container_path) == p);
+    if !inputs.container.mounts.iter().any(taken) {
+        paths.extend(points.iter().map(|path| path.display().to_string()));
+    }
+    paths
 }
 
 fn seccomp_profile(

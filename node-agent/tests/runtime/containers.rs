@@ -201,6 +201,22 @@ async fn users_and_confinement() {
 }
 
 #[tokio::test]
+async fn a_container_sees_its_control_groups_and_cannot_change_them() {
+    if !can_run() {
+        return;
+    }
+    let mut fixture = Fixture::new().await;
+    let config = fixture.sandbox_config("groups");
+    let sandbox = fixture.run_sandbox(&config).await;
+    let id = fixture.run(&sandbox, command("a", &["sleep", "1000"])).await;
+    let change = "cd /sys/fs/cgroup; for f in cgroup.procs */cgroup.procs; do \
+                  test -f $f && echo $f && echo 1 > $f; done 2>&1 || true";
+    let said = fixture.output(&id, change).await;
+    let (seen, refused) = (said.matches("cgroup.procs").count(), said.matches("Read-only").count());
+    assert!(refused > 0 && seen == refused * 2, "{said}");
+}
+
+#[tokio::test]
 async fn a_privileged_container_is_not_confined() {
     if !can_run() {
         return;
