@@ -39,7 +39,8 @@ pub struct Publication {
 
 /// Makes Service and slice, and makes them again whenever they are changed or deleted, until `token`
 /// is cancelled. A `kube-dns` Service with a selector is somebody's own DNS: it stays, and no slice is
-/// made for it. The client must be allowed to get, create and update both in kube-system.
+/// made for it. The client must be allowed to get and create the Service, and to update the slice as
+/// well, in kube-system.
 pub fn publish(
     client: Client,
     catalog: Arc<Catalog>,

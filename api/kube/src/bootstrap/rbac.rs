@@ -194,12 +194,12 @@ mod tests {
         let count = |plural: &str| all.iter().filter(|w| w.plural == plural).count();
         assert_eq!(
             [CLUSTER_ROLES.len(), CONTROLLER_ROLES.len(), count("roles")],
-            [31, 38, 7],
-            "cluster roles, controller roles, namespaced roles"
+            [31, 38, 8],
+            "cluster roles, controller roles, namespaced roles and one of ours"
         );
         assert_eq!(
             [CLUSTER_BINDINGS.len(), CONTROLLER_BINDINGS.len(), count("rolebindings")],
-            [12, 38, 7]
+            [12, 38, 8]
         );
     }
 

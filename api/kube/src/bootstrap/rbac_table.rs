@@ -877,6 +877,18 @@ pub(super) const NAMESPACE_ROLES: &[Role] = &[
             "create,get,list,update,watch | coordination.k8s.io | leasecandidates",
         ],
     },
+    // Not of upstream: cluster DNS runs in the node agent and writes what an installer would.
+    Role {
+        namespace: "kube-system",
+        name: "system:cluster-dns",
+        aggregates_to: &[],
+        aggregates: &[],
+        rules: &[
+            "create |  | services",
+            "get |  | services | kube-dns",
+            "create,get,update | discovery.k8s.io | endpointslices",
+        ],
+    },
     Role {
         namespace: "kube-system",
         name: "system:controller:bootstrap-signer",
@@ -1235,6 +1247,12 @@ pub(super) const NAMESPACE_BINDINGS: &[Binding] = &[
         name: "system::leader-locking-kube-scheduler",
         role: "Role:system::leader-locking-kube-scheduler",
         subjects: &["User:system:kube-scheduler", "ServiceAccount:kube-system:kube-scheduler"],
+    },
+    Binding {
+        namespace: "kube-system",
+        name: "system:cluster-dns",
+        role: "Role:system:cluster-dns",
+        subjects: &["ServiceAccount:kube-system:kube-dns"],
     },
     Binding {
         namespace: "kube-system",
