@@ -161,12 +161,12 @@ impl Pull {
     fn explain(&self, error: &OciDistributionError) -> ImageError {
         let name = self.reference.whole();
         let context = |text: String| format!("failed to pull and unpack image \"{name}\": {text}");
+        // The error's own words follow: ": not found".
+        let unresolved = || context(format!("failed to resolve reference \"{name}\": {name}"));
         match error {
-            OciDistributionError::ImageManifestNotFoundError(_) => {
-                ImageError::NotFound(context("failed to resolve reference".to_owned()))
-            }
-            OciDistributionError::ServerError { code: 404, .. } => {
-                ImageError::NotFound(context("failed to resolve reference".to_owned()))
+            OciDistributionError::ImageManifestNotFoundError(_)
+            | OciDistributionError::ServerError { code: 404, .. } => {
+                ImageError::NotFound(unresolved())
             }
             OciDistributionError::RegistryError { envelope, .. }
                 if envelope.errors.iter().any(|one| {
@@ -178,7 +178,7 @@ impl Pull {
                     )
                 }) =>
             {
-                ImageError::NotFound(context("failed to resolve reference".to_owned()))
+                ImageError::NotFound(unresolved())
             }
             OciDistributionError::UnauthorizedError { .. }
             | OciDistributionError::AuthenticationFailure(_) => {

@@ -114,9 +114,9 @@ async fn an_image_is_pulled_checked_and_run() {
     let id = fixture.images.pull_image(pull(&name, None)).await.unwrap().into_inner().image_ref;
     let image = image_status(&mut fixture, &name).await.unwrap();
     assert_eq!(image.id, id);
-    assert_eq!(image.repo_tags, [name.clone()]);
+    assert_eq!(image.repo_tags, std::slice::from_ref(&name));
     let by_digest = format!("{address}/team/app@{pinned}");
-    assert_eq!(image.repo_digests, [by_digest.clone()]);
+    assert_eq!(image.repo_digests, std::slice::from_ref(&by_digest));
     assert_eq!(image.username, "app");
     assert!(image.size > 0);
     for other in [&id, &by_digest] {
