@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod agent;
+mod connection;
 pub mod dns;
 pub mod image;
 mod kubelet_api;

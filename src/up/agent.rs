@@ -83,8 +83,9 @@ pub async fn start(
             }
         }
     });
+    let services = Arc::clone(&catalog);
     let dns = Dns {
-        client: client(UserInfo::new("system:keelson-dns", &["system:masters"])),
+        client: client(UserInfo::service_account("kube-system", "kube-dns")),
         catalog,
         node: site.node.clone(),
         address: options.cluster_dns.unwrap_or_else(|| options.service_address(10)),
@@ -135,7 +136,7 @@ pub async fn start(
         node_status_update_frequency: options.node_status_update_frequency,
         ..AgentConfig::default()
     };
-    let agent = Agent::start(config, client(UserInfo::node(&site.node)), cri)
+    let agent = Agent::start(config, client(UserInfo::node(&site.node)), cri, services)
         .await
         .context("start the node agent")?;
 
@@ -153,8 +154,7 @@ pub async fn start(
     let agent = Arc::new(agent);
     let serving = Arc::clone(&agent);
     dialer.attach(Arc::new(move |stream| {
-        let agent = Arc::clone(&serving);
-        tokio::spawn(async move { agent.serve_connection(stream).await });
+        tokio::spawn(serving.serve_connection(stream));
     }));
     Ok(RunningAgent { agent, runtime })
 }

@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::{AgentConfig, CriClients, ObjectCache, Recorder, ServiceCache, TokenCache};
+use super::{AgentConfig, CriClients, ObjectCache, Recorder, TokenCache};
+use crate::network::services::Catalog;
 use crate::node::Machine;
 use crate::pods::{Cgroups, Mailboxes, PodFacts};
 
@@ -18,7 +19,7 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) objects: ObjectCache,
-    pub(crate) services: ServiceCache,
+    pub(crate) services: Arc<Catalog>,
     pub(crate) tokens: TokenCache,
     pub(crate) pulls: Semaphore,
     pub(crate) machine: Machine,

@@ -18,7 +18,7 @@ pub use cri::CriClients;
 pub(crate) use cri::reason_of;
 pub(crate) use objects::{Contents, ObjectCache, ObjectKey, ObjectKind, ObjectState};
 pub(crate) use recorder::{EventType, Recorder};
-pub(crate) use services::{ServiceAddress, ServiceCache, ServiceLinks};
+pub(crate) use services::{ServiceLinks, visible_services};
 pub use start::{Agent, StartError};
 pub use tear_down::tear_down_volumes;
 pub(crate) use tokens::{TokenCache, TokenSpec};

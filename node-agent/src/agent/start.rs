@@ -10,10 +10,10 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::{
-    AgentConfig, Context, CriClients, ObjectCache, Recorder, ServiceCache, TokenCache, pod_source,
-};
+use super::{AgentConfig, Context, CriClients, ObjectCache, Recorder, TokenCache, pod_source};
+use crate::connection::Connection;
 use crate::kubelet_api;
+use crate::network::services::Catalog;
 use crate::node::{self, Machine};
 use crate::pods::{Cgroups, Mailboxes, Workers, rotate_logs, run_pleg};
 
@@ -48,11 +48,12 @@ pub struct Agent {
 
 impl Agent {
     /// Starts all tasks; the Node is registered in the background as soon as the API server answers.
-    /// `client` acts as `system:node:<name>`.
+    /// `client` acts as `system:node:<name>`; somebody else keeps `services` up to date.
     pub fn start(
         config: AgentConfig,
         client: kube::Client,
         cri: CriClients,
+        services: Arc<Catalog>,
     ) -> BoxFuture<'static, Result<Self, StartError>> {
         Box::pin(async move {
             if config.node_name.is_empty() {
@@ -77,7 +78,7 @@ impl Agent {
                 if config.serialize_image_pulls { 1 } else { config.max_parallel_image_pulls };
             let cx = Arc::new(Context {
                 objects: ObjectCache::new(client.clone(), nudge),
-                services: ServiceCache::new(),
+                services,
                 tokens: TokenCache::default(),
                 pulls: Semaphore::new(pulls.max(1)),
                 machine: Machine::read(&config.root_dir),
@@ -97,8 +98,6 @@ impl Agent {
             let workers = Arc::new(Workers::new(cx.clone()));
             let mut tasks = JoinSet::new();
             tasks.spawn(events);
-            let own = cx.clone();
-            tasks.spawn(async move { own.services.run(own.client.clone()).await });
             tasks.spawn(run_pleg(cx.clone()));
             tasks.spawn(rotate_logs(cx.clone()));
             let (own, own_workers) = (cx.clone(), workers.clone());
@@ -117,11 +116,12 @@ impl Agent {
     }
 
     /// Serves the kubelet API on one connection that is trusted, such as the API server's in the same process.
-    pub async fn serve_connection<S>(&self, stream: S)
+    pub fn serve_connection<S>(&self, stream: S) -> BoxFuture<'static, ()>
     where
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + 'static,
     {
-        kubelet_api::serve_connection(self.kubelet_router(), stream).await;
+        let router = self.kubelet_router();
+        Box::pin(kubelet_api::serve_connection(router, Connection::new(stream)))
     }
 
     /// Serves the kubelet API with TLS until dropped. `tls` asks for client certificates of the cluster's CA;

@@ -6,22 +6,19 @@ use axum::Router;
 use axum::body::Body;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use super::auth::{Caller, authorize};
+use crate::connection::Connection;
 
 const CONNECTIONS_MAX: usize = 1024;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One trusted connection, HTTP/1.1 or HTTP/2, to its end.
-pub(crate) async fn serve_connection<S>(router: Router, stream: S)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+pub(crate) async fn serve_connection(router: Router, stream: Connection) {
     let service =
         hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             router.clone().oneshot(request.map(Body::new))
@@ -84,7 +81,7 @@ pub(crate) async fn serve_tls(
                     }
                 },
             ));
-            serve_connection(checked, stream).await;
+            serve_connection(checked, Connection::new(stream)).await;
         });
     }
 }

@@ -1,12 +1,14 @@
 //! The environment of a container: Services, envFrom, env with its sources and references. Pure over gathered sources.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, EnvVarSource, Pod};
 
 use super::downward::{PodFacts, field_value, resource_value};
 use super::expansion::expand;
 use super::lookup::namespace_of;
-use crate::agent::{Contents, ObjectKey, ObjectKind, ObjectState, ServiceAddress};
+use crate::agent::{Contents, ObjectKey, ObjectKind, ObjectState};
+use crate::network::services::Service;
 
 /// Why a container has no environment; becomes `CreateContainerConfigError`.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub(crate) enum EnvError {
 
 /// What was gathered before.
 pub(crate) struct EnvSources<'a> {
-    pub(crate) services: Vec<ServiceAddress>,
+    pub(crate) services: BTreeMap<String, Arc<Service>>,
     pub(crate) objects: &'a BTreeMap<ObjectKey, ObjectState>,
     pub(crate) facts: &'a PodFacts,
 }
@@ -149,31 +151,32 @@ fn from_source(
 }
 
 // upstream: kubelet/envvars, FromServices
-fn service_environment(services: &[ServiceAddress]) -> BTreeMap<String, String> {
+fn service_environment(services: &BTreeMap<String, Arc<Service>>) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
-    for service in services {
-        let prefix = service.name.to_uppercase().replace('-', "_");
-        let ip = &service.cluster_ip;
-        let host = if ip.contains(':') { format!("[{ip}]") } else { ip.clone() };
-        let Some(first) = service.ports.first() else { continue };
-        env.insert(format!("{prefix}_SERVICE_HOST"), ip.clone());
+    for (name, service) in services {
+        let prefix = name.to_uppercase().replace('-', "_");
+        let (Some(ip), Some(first)) = (service.cluster_ips.first(), service.ports.first()) else {
+            continue;
+        };
+        let host = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
+        env.insert(format!("{prefix}_SERVICE_HOST"), ip.to_string());
         env.insert(format!("{prefix}_SERVICE_PORT"), first.port.to_string());
         for port in &service.ports {
-            if let Some(name) = port.name.as_ref().filter(|n| !n.is_empty()) {
-                let name = name.to_uppercase().replace('-', "_");
+            if !port.name.is_empty() {
+                let name = port.name.to_uppercase().replace('-', "_");
                 env.insert(format!("{prefix}_SERVICE_PORT_{name}"), port.port.to_string());
             }
         }
         for (index, port) in service.ports.iter().enumerate() {
-            let protocol = port.protocol.as_deref().unwrap_or("TCP");
-            let url = format!("{}://{host}:{}", protocol.to_lowercase(), port.port);
+            let protocol = port.protocol.lower();
+            let url = format!("{protocol}://{host}:{}", port.port);
             if index == 0 {
                 env.insert(format!("{prefix}_PORT"), url.clone());
             }
             let port_prefix = format!("{prefix}_PORT_{}_{}", port.port, protocol.to_uppercase());
-            env.insert(format!("{port_prefix}_PROTO"), protocol.to_lowercase());
+            env.insert(format!("{port_prefix}_PROTO"), protocol.to_owned());
             env.insert(format!("{port_prefix}_PORT"), port.port.to_string());
-            env.insert(format!("{port_prefix}_ADDR"), ip.clone());
+            env.insert(format!("{port_prefix}_ADDR"), ip.to_string());
             env.insert(port_prefix, url);
         }
     }
@@ -185,7 +188,6 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use serde_json::json;
-    use std::sync::Arc;
 
     fn pod(container: serde_json::Value) -> Pod {
         serde_json::from_value(json!({
@@ -208,14 +210,11 @@ mod tests {
             (key(ObjectKind::Secret, "s"), contents(&[("password", "x")])),
             (key(ObjectKind::ConfigMap, "none"), ObjectState::Missing),
         ]);
-        let port = serde_json::from_value(json!({"name": "http-web", "port": 80})).unwrap();
-        let service = ServiceAddress {
-            name: "my-svc".into(),
-            cluster_ip: "10.96.0.7".into(),
-            ports: vec![port],
-        };
-        let sources =
-            EnvSources { services: vec![service], objects: &objects, facts: &PodFacts::default() };
+        let service = serde_json::from_value(json!({"metadata": {}, "spec": {
+            "clusterIP": "10.96.0.7", "ports": [{"name": "http-web", "port": 80}]}}));
+        let service = Arc::new(Service::from_object(&service.unwrap()));
+        let services = BTreeMap::from([("my-svc".to_owned(), service)]);
+        let sources = EnvSources { services, objects: &objects, facts: &PodFacts::default() };
         let container = &pod.spec.as_ref().unwrap().containers[0];
         environment(&pod, container, &sources).map(|list| list.into_iter().collect())
     }

@@ -18,7 +18,7 @@ use super::plan::{KillReason, Waiting};
 use super::references::references;
 use super::sandbox::current_config;
 use super::security::check_non_root;
-use crate::agent::{Context, EventType, ServiceLinks};
+use crate::agent::{Context, EventType, ServiceLinks, visible_services};
 use crate::volumes;
 
 /// A start that failed.
@@ -124,23 +124,18 @@ async fn gather_environment(
     input: &StartInput,
 ) -> Result<Vec<(String, String)>, String> {
     let pod = &*input.pod;
-    if !cx.services.synced().await {
-        let words = "services have not yet been read at least once, cannot construct envvars";
-        return Err(words.to_owned());
-    }
     let own = pod.spec.as_ref().and_then(|s| s.enable_service_links).unwrap_or(true);
     let links = if own { ServiceLinks::Own } else { ServiceLinks::MasterOnly };
+    let services = visible_services(&cx.services, namespace_of(pod), links).await;
+    let services = services
+        .ok_or("services have not yet been read at least once, cannot construct envvars")?;
     let mut objects = BTreeMap::new();
     for key in references(pod) {
         let state = cx.objects.get(&key).await;
         objects.insert(key, state);
     }
     let facts = cx.facts(input.pod_ips.clone());
-    let sources = EnvSources {
-        services: cx.services.visible(namespace_of(pod), links),
-        objects: &objects,
-        facts: &facts,
-    };
+    let sources = EnvSources { services, objects: &objects, facts: &facts };
     environment(pod, &input.container, &sources).map_err(|error| error.to_string())
 }
 

@@ -452,7 +452,9 @@ async fn agent(folder: &std::path::Path, api: &Arc<FakeApi>, runtime: &Arc<FakeR
         make_cgroups: false,
         ..Default::default()
     };
-    Agent::start(config, api.client(), runtime.clients()).await.unwrap()
+    let services = crate::network::services::Catalog::new();
+    services.set_synced();
+    Agent::start(config, api.client(), runtime.clients(), services).await.unwrap()
 }
 
 fn ready(pod: &Value) -> bool {

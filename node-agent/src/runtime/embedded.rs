@@ -4,6 +4,8 @@ use futures::future::BoxFuture;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use keelson_proto::cri::image_service_server::ImageServiceServer;
 use keelson_proto::cri::runtime_service_server::RuntimeServiceServer;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +18,7 @@ use super::error::{During, RuntimeError};
 use super::layout::Layout;
 use super::model::Model;
 use super::streaming::Streams;
+use crate::connection::Connection;
 use crate::image::{ImageRecord, ImageStore};
 
 /// The longest message of a call: a list of many containers.
@@ -107,8 +110,8 @@ impl EmbeddedRuntime {
         let listener = tokio::net::UnixListener::bind(path).during("CRI socket")?;
         let only_root = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(path, only_root).during("CRI socket")?;
-        let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
-        self.serve(incoming);
+        let accepted = tokio_stream::wrappers::UnixListenerStream::new(listener);
+        self.serve(accepted.map(|stream| stream.map(Connection::new)).boxed());
         Ok(())
     }
 
@@ -116,20 +119,11 @@ impl EmbeddedRuntime {
     pub fn connector(&self) -> CriConnector {
         let (connections, incoming) = tokio::sync::mpsc::channel(CONNECTIONS_MAX);
         let incoming = tokio_stream::wrappers::ReceiverStream::new(incoming);
-        self.serve(futures::StreamExt::map(incoming, Ok::<_, std::io::Error>));
+        self.serve(incoming.map(|stream| Ok(Connection::new(stream))).boxed());
         CriConnector { connections }
     }
 
-    fn serve<S, C>(&self, incoming: S)
-    where
-        S: futures::Stream<Item = std::io::Result<C>> + Send + 'static,
-        C: tokio::io::AsyncRead
-            + tokio::io::AsyncWrite
-            + tonic::transport::server::Connected
-            + Unpin
-            + Send
-            + 'static,
-    {
+    fn serve(&self, incoming: BoxStream<'static, std::io::Result<Connection>>) {
         let (runtime, image) = self.services();
         let stopping = self.inner.stopping.clone();
         self.inner.tasks.spawn(async move {

@@ -133,6 +133,18 @@ impl Catalog {
             .is_some_and(|(k, _)| k.namespace == namespace)
     }
 
+    /// The Services of a namespace, in the order of their names.
+    pub fn services_in(&self, namespace: &str) -> Vec<(String, Arc<Service>)> {
+        let from = ServiceKey::new(namespace, "");
+        self.content
+            .read()
+            .services
+            .range(from..)
+            .take_while(|(key, _)| key.namespace == namespace)
+            .map(|(key, service)| (key.name.clone(), Arc::clone(service)))
+            .collect()
+    }
+
     /// Takes a Service as it is now.
     pub fn apply_service(&self, object: &core::Service) {
         let Some(key) = key_of(&object.metadata) else { return };
