@@ -12,10 +12,10 @@ use sha2::{Digest as _, Sha256};
 
 const BUSYBOX: &str = "/bin/busybox";
 /// The names under which busybox is called in the image.
-const APPLETS: [&str; 28] = [
+const APPLETS: [&str; 31] = [
     "sh", "cat", "echo", "sleep", "ls", "env", "id", "wget", "nc", "nslookup", "httpd", "hostname",
     "true", "false", "kill", "mkdir", "touch", "grep", "head", "tail", "date", "ps", "mount",
-    "readlink", "stat", "dd", "test", "sync",
+    "readlink", "stat", "dd", "test", "sync", "tar", "rm", "tty",
 ];
 
 /// An image as a registry or a layout holds it.

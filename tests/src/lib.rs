@@ -5,6 +5,7 @@ pub mod command;
 pub mod https;
 pub mod image;
 pub mod members;
+pub mod pods;
 pub mod ports;
 pub mod registry;
 pub mod table;
