@@ -1,12 +1,15 @@
 //! TcpTransport: peers over TCP, with TLS where configured.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::transport::{Connection, Transport};
@@ -29,7 +32,12 @@ pub struct PeerTls {
 pub struct TcpTransport {
     listener: Option<TcpListener>,
     tls: Option<PeerTls>,
+    /// Beside one another: a peer that says nothing holds up no other.
+    handshakes: Mutex<JoinSet<Handshake>>,
 }
+
+/// How a handshake ended, and with whom.
+type Handshake = (SocketAddr, io::Result<Connection>);
 
 impl TcpTransport {
     /// Uses a bound listener, which must not block. `None`: nobody can connect, as in a cluster
@@ -42,7 +50,7 @@ impl TcpTransport {
             }
             None => None,
         };
-        Ok(Self { listener, tls })
+        Ok(Self { listener, tls, handshakes: Mutex::new(JoinSet::new()) })
     }
 
     async fn dial(&self, url: &str) -> io::Result<Connection> {
@@ -86,15 +94,42 @@ impl Transport for TcpTransport {
             let Some(listener) = &self.listener else {
                 return std::future::pending().await;
             };
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            let Some(tls) = &self.tls else { return Ok(plain(stream)) };
-            let acceptor = TlsAcceptor::from(tls.server.clone());
-            let stream = within(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await?;
-            let (reader, writer) = tokio::io::split(stream);
-            Ok(Connection { reader: Box::new(reader), writer: Box::new(writer) })
+            let Some(tls) = &self.tls else {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                return Ok(plain(stream));
+            };
+            let mut handshakes = self.handshakes.lock().await;
+            loop {
+                let (from, ended) = tokio::select! {
+                    accepted = listener.accept() => {
+                        let (stream, from) = accepted?;
+                        stream.set_nodelay(true)?;
+                        let acceptor = TlsAcceptor::from(tls.server.clone());
+                        handshakes.spawn(handshake(acceptor, stream, from));
+                        continue;
+                    }
+                    Some(Ok(ended)) = handshakes.join_next(), if !handshakes.is_empty() => ended,
+                };
+                match ended {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => tracing::warn!(
+                        "remote-addr" = %from,
+                        %error,
+                        "rejected connection on peer endpoint"
+                    ),
+                }
+            }
         })
     }
+}
+
+async fn handshake(acceptor: TlsAcceptor, stream: TcpStream, from: SocketAddr) -> Handshake {
+    let ended = within(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await.map(|stream| {
+        let (reader, writer) = tokio::io::split(stream);
+        Connection { reader: Box::new(reader), writer: Box::new(writer) }
+    });
+    (from, ended)
 }
 
 fn plain(stream: TcpStream) -> Connection {
