@@ -25,7 +25,12 @@ enum Command {
     /// Stop what `up` left behind: containers, mounts, links, packet filter rules.
     Down(down::Options),
     /// The store alone, with etcd's flags, and tools for its files.
-    Store(Box<store::Options>),
+    #[command(disable_help_flag = true)]
+    Store {
+        /// Flags of a member as etcd has them, or a tool's name and its flags.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Measure a store or a whole control plane: rate, latency, CPU, memory, start.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -34,8 +39,16 @@ enum Command {
 /// Runs the command; the exit code is 0, 1 for a failure, 2 for wrong usage.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
     let name = arguments.first().map(Path::new).and_then(Path::file_name);
-    let as_etcd = name.is_some_and(|name| name == "etcd");
-    let arguments = if as_etcd { store::as_etcd(arguments) } else { arguments };
+    let called = match name.and_then(|name| name.to_str()) {
+        Some("etcd") => Some(store::run as fn(&[String]) -> _),
+        Some("etcdutl") => Some(store::run_tools as fn(&[String]) -> _),
+        _ => None,
+    };
+    if let Some(run) = called {
+        let text = |argument: &OsString| argument.to_string_lossy().into_owned();
+        let arguments: Vec<String> = arguments.iter().skip(1).map(text).collect();
+        return end(run(&arguments));
+    }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -43,21 +56,24 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let result = match cli.command {
-        Command::Up(options) => up::run(*options),
-        Command::Down(options) => down::run(&options),
-        Command::Store(options) => store::run(*options),
-        Command::Bench(bench) => tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(anyhow::Error::from)
-            .and_then(|runtime| runtime.block_on(bench.run())),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("keelson: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let ended = |result: anyhow::Result<()>| result.map(|()| ExitCode::SUCCESS);
+    end(match cli.command {
+        Command::Up(options) => ended(up::run(*options)),
+        Command::Down(options) => ended(down::run(&options)),
+        Command::Store { arguments } => store::run(&arguments),
+        Command::Bench(bench) => ended(
+            tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .map_err(anyhow::Error::from)
+                .and_then(|runtime| runtime.block_on(bench.run())),
+        ),
+    })
+}
+
+fn end(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("keelson: {error:#}");
+        ExitCode::FAILURE
+    })
 }

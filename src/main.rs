@@ -11,6 +11,7 @@ mod host;
 mod kubeconfig;
 mod lock;
 mod logging;
+mod measured;
 mod pki;
 mod store;
 mod tls;

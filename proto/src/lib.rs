@@ -45,3 +45,6 @@ mod keelson {
         }
     }
 }
+
+/// Descriptors of etcd's packages: an encoded `google.protobuf.FileDescriptorSet`.
+pub const ETCD_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/etcd.bin"));

@@ -1,8 +1,14 @@
 //! Where log lines go: standard error, quiet unless asked.
 
+mod outputs;
+mod zap;
+
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
+
+pub use outputs::{Outputs, Rotation};
+pub use zap::Zap;
 
 /// Starts logging. `verbose` counts the `-v`; RUST_LOG wins over it.
 pub fn start(verbose: u8) {
@@ -20,14 +26,25 @@ pub fn start(verbose: u8) {
         .init();
 }
 
-/// Starts logging as etcd does: one JSON object a line.
-pub fn start_json(level: &str) {
-    let filter = EnvFilter::try_new(format!("{level},openraft=error,h2=warn,hyper=warn"))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
+/// How a store logs.
+pub struct StoreLog<'a> {
+    /// debug, info, warn, error.
+    pub level: &'a str,
+    /// The form of a line.
+    pub format: Zap,
+    /// Where lines go.
+    pub outputs: Outputs,
+}
+
+/// Starts logging as etcd does.
+pub fn start_store(log: StoreLog<'_>) {
+    let filter = format!("{},openraft=error,h2=warn,hyper=warn", log.level);
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let started = tracing_subscriber::fmt()
+        .event_format(log.format)
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+        .with_writer(log.outputs)
+        .try_init();
+    // It is there already only in tests.
+    let _is_first = started;
 }

@@ -1,14 +1,20 @@
 //! Tools for a store's files: what is in the log, and what is damaged.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use keelson_proto::mvccpb::KeyValue;
 use keelson_storage::disk::RealDisk;
-use keelson_storage::wal::{EntryKind, Record, Walked, walk};
+use keelson_storage::engine::Engine as _;
+use keelson_storage::mvcc;
+use keelson_storage::wal::{EntryKind, Identity, Record, Walked, walk};
+use prost::Message as _;
 use serde_json::json;
 
-use super::options::Files;
+use super::offline;
+
+use super::tools::Files;
 
 /// Where a member keeps its log, below its data directory.
 pub fn log_dir(files: &Files) -> Result<PathBuf> {
@@ -17,6 +23,26 @@ pub fn log_dir(files: &Files) -> Result<PathBuf> {
         bail!("{} holds no log: {} is missing", files.data_dir.display(), dir.display());
     }
     Ok(dir)
+}
+
+/// Whose log is below a member's directory; `None`: there is none yet.
+pub fn identity(member_dir: &Path) -> Result<Option<Identity>> {
+    let dir = member_dir.join("wal");
+    if !dir.is_dir() || std::fs::read_dir(&dir)?.next().is_none() {
+        return Ok(None);
+    }
+    let mut found = None;
+    let walked = walk(&RealDisk, &dir, &mut |step| match step {
+        Walked::Segment { head, .. } => {
+            found = Some(head.identity);
+            Err("the first segment is enough")
+        }
+        Walked::Batch { .. } | Walked::Record { .. } => Ok(()),
+    });
+    match (found, walked) {
+        (None, Err(error)) => Err(error.into()),
+        (found, _) => Ok(found),
+    }
 }
 
 /// Reads every record; fails with the place of the first damage.
@@ -42,7 +68,32 @@ pub fn verify(files: &Files) -> Result<()> {
     if summary.torn {
         println!("after position {} there is a torn write; the next start cuts it", summary.end);
     }
+    verify_state(files)
+}
+
+/// Reads every key of the state, and every version of it.
+fn verify_state(files: &Files) -> Result<()> {
+    let member = offline::open(&files.data_dir)?;
+    let (mut keys, mut versions) = (0u64, 0u64);
+    for entry in member.engine.export()? {
+        let (key, value) = entry.context("the state is damaged")?;
+        keys += 1;
+        if key.first() == Some(&mvcc::keys::REVISION) {
+            versions += 1;
+            KeyValue::decode(value)
+                .with_context(|| format!("the version {} is damaged", hex(&key)))?;
+        }
+    }
+    let hash = member.machine.view().hash_kv(0)?;
+    println!(
+        "state: {keys} records, {versions} versions of keys, revision {}, hash {}: whole",
+        hash.revision, hash.hash
+    );
     Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Prints every entry as one JSON object a line.

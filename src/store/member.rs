@@ -3,117 +3,223 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use keelson_etcd_api::{EtcdConfig, EtcdServer, FaceConfig, serve};
+use keelson_etcd_api::{DiskMetrics, ETCD_VERSION, EtcdConfig, EtcdServer, serve};
+use keelson_raft::peer::PeerTls;
 use keelson_raft::{Member, Node, NodeConfig};
 use keelson_storage::engine::{RocksDb, RocksOptions};
 use keelson_storage::machine::{Options as MachineOptions, StateMachine};
-use tokio::net::TcpListener;
+use keelson_storage::wal::Identity;
+use tokio::signal::unix::{SignalKind, signal};
 
-use super::options::{self, Options, Tool};
-use super::{files, identity};
-use crate::tls::ClientCertificates;
-use crate::{lock, logging, tls};
+use super::config::{Config, Founders};
+use super::listen::{Reuse, client_ports, peer_listener};
+use super::tls::TlsInfo;
+use super::unsynced::Unsynced;
+use super::{compaction, files, identity};
+use crate::lock;
+use crate::measured::{MeasuredDisk, MeasuredEngine};
 
 /// How long an orderly end may take.
 const STOP_MAX: Duration = Duration::from_millis(1500);
+/// What a shell adds to the number of the signal that ended a program.
+const BY_SIGNAL: u8 = 128;
 
-/// `keelson store`: a member, or a tool.
-pub fn run(options: Options) -> Result<()> {
-    match &options.tool {
-        Some(Tool::Verify(files)) => files::verify(files),
-        Some(Tool::DumpLog(files)) => files::dump(files),
-        None => run_member(options.member),
-    }
-}
-
-fn run_member(options: options::Member) -> Result<()> {
-    logging::start_json(&options.log_level);
-    tls::install_provider();
-    let founders = options.founders()?;
-    let dir = options.data_dir().join("member");
+/// Runs the member until a signal ends it; the code says which.
+pub fn run(config: &Config) -> Result<ExitCode> {
+    let dir = config.data_dir().join("member");
+    let founders = match config.founders() {
+        Ok(founders) => founders,
+        // A member that has data knows its cluster: `--initial-*` counts no more.
+        Err(_) if files::identity(&dir)?.is_some() => Founders::new(),
+        Err(error) => bail!("{error}"),
+    };
     make_private(&dir)?;
+    place_log(config, &dir)?;
     let _lock = lock::take(&dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("store")
         .build()
         .context("start the runtime")?;
-    let ended = runtime.block_on(member(&options, &founders, &dir));
+    let ended = runtime.block_on(member(config, &founders, &dir));
     runtime.shutdown_timeout(STOP_MAX);
     ended
 }
 
-async fn member(options: &options::Member, founders: &options::Founders, dir: &Path) -> Result<()> {
-    let token = &options.initial_cluster_token;
+async fn member(config: &Config, founders: &Founders, dir: &Path) -> Result<ExitCode> {
+    let settings = &config.0;
+    let node_config = node_config(config, founders, dir)?;
+    let mut tls = TlsInfo::for_clients(settings);
+    if settings.is_on("auto-tls") {
+        let urls = [settings.urls("listen-client-urls"), settings.urls("listen-client-http-urls")];
+        let hosts = hosts(urls.concat().iter());
+        tls.make_certificates(&config.data_dir().join("fixtures/client"), &hosts, years(config))?;
+    }
+    let ports = client_ports(settings, &tls)?;
+    tracing::info!(
+        "etcd-version" = ETCD_VERSION,
+        "keelson-version" = env!("CARGO_PKG_VERSION"),
+        "member-id" = format!("{:x}", node_config.node_id),
+        "cluster-id" = format!("{:x}", node_config.cluster_id),
+        name = config.name(),
+        "data-dir" = %config.data_dir().display(),
+        "snapshot-count" = settings.number("snapshot-count", u64::MAX),
+        "snapshot-catchup-entries" = settings.number("snapshot-catchup-entries", u64::MAX),
+        "quota-backend-bytes" = settings.number("quota-backend-bytes", i64::MAX),
+        "v2-deprecation" = "write-only",
+        "starting an etcd server"
+    );
+    let face = config.face();
+    let node = open(node_config, &face.disk).await?;
+    let server = serve(EtcdConfig { ports, face, http: config.http() }, node.clone());
+    let ready = tokio::spawn(say_ready(node.clone()));
+    let compaction = config
+        .retention()
+        .map_err(anyhow::Error::msg)?
+        .map(|retention| tokio::spawn(compaction::run(server.face(), retention)));
+    let ended = tokio::select! {
+        signal = end_signal() => signal,
+        reason = node.stopped() => Err(anyhow::anyhow!("{reason}")),
+    };
+    ready.abort();
+    if let Some(compaction) = compaction {
+        compaction.abort();
+    }
+    stop(node, server).await;
+    let number = ended?;
+    // The first process of a container has nobody to tell.
+    let is_first = std::process::id() == 1;
+    Ok(if is_first { ExitCode::SUCCESS } else { ExitCode::from(BY_SIGNAL + number) })
+}
+
+/// Says that the member serves, once it has answered a read.
+async fn say_ready(node: Node) {
+    while node.read_index().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tracing::info!("published local member to cluster through raft");
+    tracing::info!("ready to serve client requests");
+    let _not_under_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Waits for Ctrl-C or SIGTERM; the signal's number.
+async fn end_signal() -> Result<u8> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let kind = tokio::select! {
+        _ = interrupt.recv() => SignalKind::interrupt(),
+        _ = terminate.recv() => SignalKind::terminate(),
+    };
+    let number = u8::try_from(kind.as_raw_value())?;
+    tracing::info!(signal = number, "received signal; shutting down");
+    Ok(number)
+}
+
+/// Who the member is: what its log says, or else its flags.
+fn who(
+    config: &Config,
+    founders: &Founders,
+    dir: &Path,
+) -> Result<(Identity, BTreeMap<u64, Member>)> {
+    let token = config.0.text("initial-cluster-token");
     let members: BTreeMap<u64, Member> = founders
         .iter()
         .map(|(name, peer_urls)| {
-            let own = *name == options.name;
-            let client_urls = if own { options.client_urls() } else { Vec::new() };
+            let own = name == config.name();
+            let client_urls = if own { config.client_urls() } else { Vec::new() };
             let member = Member { name: name.clone(), peer_urls: peer_urls.clone(), client_urls };
             (identity::member(peer_urls, token), member)
         })
         .collect();
-    let node_id = identity::member(&options.initial_advertise_peer_urls, token);
+    if let Some(known) = files::identity(dir)? {
+        return Ok((known, members));
+    }
     let cluster_id = identity::cluster(members.keys().copied().collect());
-    let alone = members.len() == 1;
-    let mut config = NodeConfig::new(node_id, cluster_id, dir.to_owned());
-    config.members = members;
-    config.heartbeat = Duration::from_millis(options.heartbeat_interval);
-    config.election = Duration::from_millis(options.election_timeout);
-    if !alone {
-        let address = address(options.listen_peer_urls.first().context("no --listen-peer-urls")?)?;
-        let listener = std::net::TcpListener::bind(address)
-            .with_context(|| format!("listen for peers on {address}"))?;
-        config.peer_listener = Some(listener);
-    }
-    tracing::info!(
-        member_id = format!("{node_id:x}"),
-        cluster_id = format!("{cluster_id:x}"),
-        keelson = env!("CARGO_PKG_VERSION"),
-        "starting an etcd server"
-    );
-    let node = open(config).await?;
+    Ok((Identity { cluster_id, node_id: identity::member(&config.peer_urls(), token) }, members))
+}
 
-    let mut listeners = Vec::new();
-    let mut secure = false;
-    for url in &options.listen_client_urls {
-        secure |= url.starts_with("https://");
-        let address = address(url)?;
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("listen for clients on {address}"))?;
-        listeners.push(listener);
+fn node_config(config: &Config, founders: &Founders, dir: &Path) -> Result<NodeConfig> {
+    let settings = &config.0;
+    let (identity, members) = who(config, founders, dir)?;
+    let mut node = NodeConfig::new(identity.node_id, identity.cluster_id, dir.to_owned());
+    node.members = members;
+    node.heartbeat = config.heartbeat();
+    node.election = config.election();
+    node.entries_kept = settings.number("snapshot-catchup-entries", u64::MAX);
+    // Without the flag there is no reason to be durable as often as etcd: replay is quicker here.
+    if settings.is_given("snapshot-count") {
+        node.snapshot_entries = settings.number("snapshot-count", usize::MAX);
     }
-    let tls = if secure { Some(client_tls(options)?) } else { None };
-    let server = serve(EtcdConfig { listeners, tls, face: FaceConfig::default() }, node.clone());
-    let ready = tokio::spawn({
-        let node = node.clone();
-        async move {
-            while node.read_index().await.is_err() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            tracing::info!("ready to serve client requests");
-            let _not_under_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    if settings.is_on("unsafe-no-fsync") {
+        node.disk = Arc::new(Unsynced);
+    }
+    let urls = settings.urls("listen-peer-urls");
+    let url = urls.first().context("no --listen-peer-urls")?;
+    for other in &urls[1..] {
+        tracing::warn!("peer-url" = %other, "only the first --listen-peer-urls is listened on");
+    }
+    let mut tls = TlsInfo::for_peers(settings);
+    if settings.is_on("peer-auto-tls") {
+        tls.make_certificates(
+            &config.data_dir().join("fixtures/peer"),
+            &hosts(urls.iter()),
+            years(config),
+        )?;
+    }
+    if url.is_secure() {
+        if tls.is_empty() {
+            bail!(
+                "cannot listen on TLS for {}: KeyFile and CertFile are not presented",
+                url.address
+            );
         }
-    });
-    let ended = tokio::select! {
-        signal = crate::up::end_signal() => signal,
-        reason = node.stopped() => Err(anyhow::anyhow!("{reason}")),
-    };
-    ready.abort();
-    stop(node, server).await;
-    ended
+        node.peer_tls = Some(PeerTls { client: tls.client()?, server: tls.server(&[])? });
+    } else if !tls.is_empty() {
+        tracing::warn!(
+            "peer-url" = %url,
+            "scheme is HTTP while key and cert files are present; ignoring key and cert files"
+        );
+    }
+    node.peer_listener = Some(peer_listener(url, Reuse::of(settings))?);
+    Ok(node)
+}
+
+fn years(config: &Config) -> u32 {
+    config.0.number("self-signed-cert-validity", 100)
+}
+
+fn hosts<'a>(urls: impl Iterator<Item = &'a super::flags::Url>) -> Vec<String> {
+    let mut hosts: Vec<String> =
+        urls.filter_map(|url| Some(url.host_and_port()?.0.to_owned())).collect();
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
+/// With `--wal-dir` the log is kept there, and found by a link.
+fn place_log(config: &Config, dir: &Path) -> Result<()> {
+    let Some(wanted) = config.0.path("wal-dir") else { return Ok(()) };
+    let link = dir.join("wal");
+    if std::fs::symlink_metadata(&link).is_ok() {
+        return Ok(());
+    }
+    make_private(&wanted)?;
+    let wanted = wanted.canonicalize().context("find --wal-dir")?;
+    std::os::unix::fs::symlink(&wanted, &link)
+        .with_context(|| format!("link {} to {}", link.display(), wanted.display()))
 }
 
 /// Opens the state and starts consensus on it; answers once the log is replayed.
-pub async fn open(config: NodeConfig) -> Result<Node> {
+pub async fn open(mut config: NodeConfig, metrics: &Arc<DiskMetrics>) -> Result<Node> {
     let engine = RocksDb::open(&config.data_dir.join("db"), RocksOptions::default())
         .context("open the engine")?;
+    let engine = MeasuredEngine { engine, metrics: metrics.clone() };
+    config.disk = Arc::new(MeasuredDisk { disk: config.disk, metrics: metrics.clone() });
     let machine = StateMachine::open(Arc::new(engine), MachineOptions::default())?;
     Ok(Node::start(config, machine).await?)
 }
@@ -146,24 +252,4 @@ pub fn address(url: &str) -> Result<SocketAddr> {
     let rest = rest.trim_end_matches('/');
     let rest = rest.replace("localhost", "127.0.0.1");
     rest.parse().with_context(|| format!("{url:?}: expected IP in URL for binding, and a port"))
-}
-
-fn client_tls(options: &options::Member) -> Result<Arc<rustls::ServerConfig>> {
-    let read =
-        |path: &Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
-    let (Some(certificate), Some(key)) = (&options.cert_file, &options.key_file) else {
-        bail!("an https client URL needs --cert-file and --key-file");
-    };
-    let ca = options.trusted_ca_file.as_deref().map(read).transpose()?;
-    let wanted = if options.client_cert_auth {
-        ClientCertificates::Required
-    } else {
-        ClientCertificates::Optional
-    };
-    tls::server(
-        &read(certificate)?,
-        &read(key)?,
-        ca.as_deref().map(|ca| (ca, wanted)),
-        &[b"h2", b"http/1.1"],
-    )
 }

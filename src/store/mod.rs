@@ -1,10 +1,39 @@
 //! `keelson store`: one member with etcd's flags, and tools for its files.
 
+mod backup;
+mod compaction;
+mod config;
 mod files;
+mod flags;
+mod forward;
 mod identity;
+mod listen;
 mod member;
-mod options;
+mod offline;
+mod repair;
+mod start;
+mod tls;
+mod tools;
+mod unsynced;
+
+use std::process::ExitCode;
 
 pub use identity::{cluster as cluster_id, member as member_id};
-pub use member::{address, make_private, open, run, stop};
-pub use options::{Options, as_etcd};
+pub use member::{address, make_private, open, stop};
+
+/// The binary called as `etcdutl`.
+pub fn run_tools(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    tools::run(arguments)
+}
+
+/// Runs a tool where the first argument names one, else a member.
+pub fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    match arguments.first() {
+        Some(first) if first == "grpc-proxy" => {
+            anyhow::bail!("grpc-proxy is not part of keelson: clients connect to the members")
+        }
+        Some(first) if first == "gateway" => forward::run(&arguments[1..]),
+        Some(first) if tools::is_tool(first) => tools::run(arguments),
+        _ => Ok(start::run(arguments)),
+    }
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use keelson_client::{GrpcStore, GrpcStoreConfig, Store};
-use keelson_etcd_api::{EtcdConfig, EtcdServer, FaceConfig, serve};
+use keelson_etcd_api::{EtcdConfig, EtcdServer, FaceConfig, HttpConfig, Port, serve};
 use keelson_raft::{Member, Node, NodeConfig};
 use tokio::net::TcpListener;
 
@@ -72,7 +72,8 @@ pub async fn start(options: &Options, dirs: &Dirs, pki: &Pki, site: &Site) -> Re
     config.heartbeat = Duration::from_millis(options.heartbeat_interval);
     config.election = Duration::from_millis(options.election_timeout);
     config.threads = THREADS;
-    let node = store::open(config).await?;
+    let face = FaceConfig::default();
+    let node = store::open(config, &face.disk).await?;
 
     let tls = if options.listen_client_urls.starts_with("https://") {
         Some(tls::server(
@@ -84,7 +85,8 @@ pub async fn start(options: &Options, dirs: &Dirs, pki: &Pki, site: &Site) -> Re
     } else {
         None
     };
-    let config = EtcdConfig { listeners: vec![listener], tls, face: FaceConfig::default() };
+    let ports = vec![Port::new(listener, tls)];
+    let config = EtcdConfig { ports, face, http: HttpConfig::default() };
     let server = serve(config, node.clone());
     Ok(RunningStore { client: Arc::new(server.face()), here: Some((node, server)) })
 }

@@ -10,4 +10,4 @@ mod run;
 mod screen;
 
 pub use options::Options;
-pub use run::{end_signal, run};
+pub use run::run;

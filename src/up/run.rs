@@ -223,7 +223,7 @@ pub fn in_use(error: std::io::Error, flag: &str, address: String) -> anyhow::Err
 }
 
 /// Waits for Ctrl-C or SIGTERM.
-pub async fn end_signal() -> Result<()> {
+async fn end_signal() -> Result<()> {
     let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted.context("wait for Ctrl-C"),

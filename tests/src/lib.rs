@@ -1,5 +1,6 @@
 //! Starts the built binary and its peers for the tests: processes, clients, images.
 
+pub mod certificates;
 pub mod cluster;
 pub mod command;
 pub mod https;
@@ -8,6 +9,7 @@ pub mod members;
 pub mod pods;
 pub mod ports;
 pub mod registry;
+pub mod store;
 pub mod table;
 pub mod wait;
 pub mod workload;
@@ -15,3 +17,4 @@ pub mod workload;
 pub use cluster::{Cluster, Settings};
 pub use command::{Output, run};
 pub use members::Members;
+pub use store::StoreProcess;

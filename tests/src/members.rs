@@ -22,9 +22,14 @@ pub struct Members {
 impl Members {
     /// Starts `count` members and waits until each answers a linearizable read.
     pub async fn start(count: usize) -> Result<Self> {
+        Self::start_with(count, "http", &[]).await
+    }
+
+    /// The same with another scheme between the members, and flags beside the usual ones.
+    pub async fn start_with(count: usize, scheme: &str, flags: &[String]) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("keelson-members-").tempdir()?;
         let ports = ports::free(count * 2)?;
-        let peer = |index: usize| format!("http://127.0.0.1:{}", ports[index * 2 + 1]);
+        let peer = |index: usize| format!("{scheme}://127.0.0.1:{}", ports[index * 2 + 1]);
         let initial: Vec<String> =
             (0..count).map(|index| format!("m{index}={}", peer(index))).collect();
         let endpoints: Vec<String> =
@@ -44,6 +49,7 @@ impl Members {
                 ]
                 .into_iter()
                 .flat_map(|(flag, value)| [flag.to_owned(), value])
+                .chain(flags.iter().cloned())
                 .collect()
             })
             .collect();

@@ -1,11 +1,12 @@
 //! A store handle as etcd's services see it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::HeaderMap;
 use keelson_proto::etcdserverpb as pb;
-use keelson_raft::{Leadership, Node};
+use keelson_raft::{Leadership, Node, ProposeError};
 use keelson_storage::auth::{AuthError, AuthState, Authority};
 use keelson_storage::command::{Command, Op, Reply, command};
 use prost::Message;
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::auth::{AuthToken, Caller, Credentials};
 use crate::error::FaceError;
-use crate::metrics::Metrics;
+use crate::metrics::{DiskMetrics, Metrics};
 
 /// Progress is told no more often.
 const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
@@ -37,6 +38,10 @@ pub struct FaceConfig {
     pub lease_ttl_seconds_min: i64,
     /// How long a stream that wants a leader does without one.
     pub leaderless_max: Duration,
+    /// Whether `/metrics` has how long calls took.
+    pub extensive_metrics: bool,
+    /// What the disk costs, told by whoever opens the files.
+    pub disk: Arc<DiskMetrics>,
 }
 
 impl Default for FaceConfig {
@@ -50,6 +55,8 @@ impl Default for FaceConfig {
             bcrypt_cost: 10,
             lease_ttl_seconds_min: keelson_storage::lease::TTL_SECONDS_MIN,
             leaderless_max: Duration::from_secs(3),
+            extensive_metrics: false,
+            disk: Arc::default(),
         }
     }
 }
@@ -137,6 +144,22 @@ impl EtcdFace {
         &self.inner.node
     }
 
+    /// Counts changes of the leader for as long as it is polled.
+    pub(crate) async fn watch_leader(self) {
+        let mut leadership = self.inner.leadership.clone();
+        let mut last = None;
+        loop {
+            let leader = leadership.borrow_and_update().leader;
+            if leader.is_some() && leader != last {
+                self.metrics().leader_changes.fetch_add(1, Ordering::Relaxed);
+                last = leader;
+            }
+            if leadership.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// The leader, if one is known.
     pub(crate) fn leader(&self) -> Option<u64> {
         self.inner.leadership.borrow().leader
@@ -177,12 +200,21 @@ impl EtcdFace {
         if command.encoded_len() > self.config().max_request_bytes {
             return Err(FaceError::TooLarge);
         }
-        Ok(self.node().propose(command).await?)
+        let answer = self.node().propose(command).await;
+        // Refused when it was applied is not failed.
+        if answer.as_ref().is_err_and(|error| !matches!(error, ProposeError::Apply(_))) {
+            self.metrics().proposals_failed.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(answer?)
     }
 
     /// Waits until this member has applied all that was committed before the call.
     pub(crate) async fn read_index(&self) -> Result<(), FaceError> {
-        Ok(self.node().read_index().await?)
+        let answer = self.node().read_index().await;
+        if answer.is_err() {
+            self.metrics().read_indexes_failed.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(answer?)
     }
 
     /// The header of an answer at `revision`.

@@ -1,7 +1,7 @@
 //! Between HTTP/2 and the methods: decoding, deadlines, status.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use prost::Message;
@@ -9,15 +9,15 @@ use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::server::Grpc;
 use tonic::{Code, Status, Streaming};
-use tonic_prost::ProstCodec;
 use tower::service_fn;
 
+use crate::codec::Counted;
 use crate::error::FaceError;
 use crate::face::EtcdFace;
 use crate::metrics::Method;
 
-/// A request as it comes from a connection.
-pub(crate) type Incoming = Request<hyper::body::Incoming>;
+/// A request as it comes from a connection, or from the JSON gateway.
+pub(crate) type Incoming = Request<Body>;
 /// An answer to it.
 pub(crate) type Outgoing = Response<Body>;
 
@@ -40,6 +40,7 @@ impl Call {
         F: Future<Output = Result<R, FaceError>> + Send,
     {
         let Self { face, method, request } = self;
+        let began = Instant::now();
         let deadline = timeout(request.headers());
         let needs_leader = needs_leader(request.headers());
         let answer = service_fn(|request: tonic::Request<Q>| {
@@ -53,7 +54,7 @@ impl Call {
             }
         });
         // The first error counts: a message that cannot be taken never reaches the method.
-        let answered = async { codec::<Q, R>(&face).unary(answer, request).await };
+        let answered = async { codec::<Q, R>(&face, method).unary(answer, request).await };
         let response = match deadline {
             None => answered.await,
             Some(limit) => tokio::time::timeout(limit, answered).await.unwrap_or_else(|_| {
@@ -61,7 +62,7 @@ impl Call {
             }),
         };
         let response = too_large_as_etcd(response);
-        face.metrics().handled(method, code_of(&response));
+        face.metrics().handled(method, code_of(&response), began.elapsed());
         response
     }
 
@@ -77,6 +78,7 @@ impl Call {
         F: Future<Output = Result<S, FaceError>> + Send,
     {
         let Self { face, method, request } = self;
+        let began = Instant::now();
         let answer = service_fn(|request: tonic::Request<Q>| {
             let face = face.clone();
             async move {
@@ -84,9 +86,9 @@ impl Call {
                 result.map(tonic::Response::new).map_err(Status::from)
             }
         });
-        let response = codec::<Q, R>(&face).server_streaming(answer, request).await;
+        let response = codec::<Q, R>(&face, method).server_streaming(answer, request).await;
         let response = too_large_as_etcd(response);
-        face.metrics().handled(method, code_of(&response));
+        face.metrics().handled(method, code_of(&response), began.elapsed());
         response
     }
 
@@ -101,6 +103,7 @@ impl Call {
         S: tokio_stream::Stream<Item = Result<R, Status>> + Send + 'static,
     {
         let Self { face, method, request } = self;
+        let began = Instant::now();
         let mut run = Some(run);
         let answer = service_fn(|request: tonic::Request<Streaming<Q>>| {
             let result = match run.take() {
@@ -109,18 +112,18 @@ impl Call {
             };
             std::future::ready(result.map(tonic::Response::new).map_err(Status::from))
         });
-        let response = codec::<Q, R>(&face).streaming(answer, request).await;
-        face.metrics().handled(method, code_of(&response));
+        let response = codec::<Q, R>(&face, method).streaming(answer, request).await;
+        face.metrics().handled(method, code_of(&response), began.elapsed());
         response
     }
 }
 
-fn codec<Q, R>(face: &EtcdFace) -> Grpc<ProstCodec<R, Q>>
+fn codec<Q, R>(face: &EtcdFace, method: Method) -> Grpc<Counted<Q, R>>
 where
     Q: Message + Default + 'static,
     R: Message + Default + 'static,
 {
-    Grpc::new(ProstCodec::default())
+    Grpc::new(Counted::new(face.clone(), method))
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(face.config().max_request_bytes + MESSAGE_OVERHEAD_BYTES)
         .max_encoding_message_size(i32::MAX as usize)

@@ -5,10 +5,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod auth;
+mod authority;
 mod cluster;
+mod codec;
 mod election;
 mod error;
 mod face;
+mod gateway;
 mod grpc;
 mod health;
 mod http;
@@ -28,7 +31,9 @@ mod watch;
 pub use auth::{AuthToken, AuthTokenError};
 pub use error::FaceError;
 pub use face::{EtcdFace, FaceConfig};
-pub use server::{EtcdConfig, EtcdServer, serve};
+pub use http::{HttpConfig, Serves};
+pub use metrics::DiskMetrics;
+pub use server::{EtcdConfig, EtcdServer, Listener, Port, serve};
 pub use tls::{TlsError, server_config};
 
 /// The etcd version whose API this is.

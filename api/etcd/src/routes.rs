@@ -1,27 +1,14 @@
-//! Where a request goes: gRPC methods by path, everything else by HTTP path.
+//! Where a call goes: gRPC methods by path.
 
 use tonic::Status;
 
 use crate::face::EtcdFace;
 use crate::grpc::{Call, Incoming, Outgoing};
 use crate::server::Certificate;
-use crate::{auth, cluster, election, health, http, kv, lease, lock, maintenance, watch};
+use crate::{auth, cluster, election, health, kv, lease, lock, maintenance, watch};
 
-/// Answers one request of a connection.
-pub(crate) async fn route(face: EtcdFace, request: Incoming) -> Outgoing {
-    let is_grpc = request
-        .headers()
-        .get(::http::header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    if is_grpc {
-        return grpc(face, request).await;
-    }
-    // The common name of a certificate counts for gRPC alone.
-    let face = face.on_behalf(request.headers(), None);
-    http::route(face, request).await
-}
-
-async fn grpc(face: EtcdFace, request: Incoming) -> Outgoing {
+/// Answers one call.
+pub(crate) async fn grpc(face: EtcdFace, request: Incoming) -> Outgoing {
     let certificate = request.extensions().get::<Certificate>();
     let face = face.on_behalf(request.headers(), certificate.map(|one| &one.0));
     let method = face.metrics().started(request.uri().path());

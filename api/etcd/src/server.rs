@@ -1,4 +1,4 @@
-//! The client port: gRPC and HTTP/1 on one listener, plain or TLS.
+//! The client ports: gRPC and HTTP on one listener, plain, TLS or both.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -9,14 +9,16 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use keelson_raft::Node;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Credentials;
+use crate::authority::PlainAuthority;
 use crate::face::{EtcdFace, FaceConfig};
-use crate::routes::route;
+use crate::http::{HttpConfig, Serves, Site};
+use crate::tls;
 
 /// How long a client may take for its TLS handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -27,15 +29,83 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What a client may send on one stream, and on a connection, ahead of being read.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// The first byte that a TLS client sends.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Where and how to serve.
 pub struct EtcdConfig {
-    /// Bound sockets.
-    pub listeners: Vec<TcpListener>,
-    /// Without it the port is plain.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Bound sockets, and what is said on them.
+    pub ports: Vec<Port>,
     /// Limits of requests.
     pub face: FaceConfig,
+    /// How HTTP is spoken.
+    pub http: HttpConfig,
+}
+
+/// A bound socket and what is said on it.
+pub struct Port {
+    /// The socket.
+    pub listener: Listener,
+    /// Without it the port is plain.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Whether plain clients are served beside those of TLS; without `tls` they always are.
+    pub plain: bool,
+    /// What is answered.
+    pub serves: Serves,
+}
+
+impl Port {
+    /// A port that serves everything, either plain or by TLS.
+    pub fn new(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let listener = Listener::Tcp(listener);
+        Self { listener, plain: tls.is_none(), tls, serves: Serves::Everything }
+    }
+}
+
+/// A bound socket.
+pub enum Listener {
+    /// On a network.
+    Tcp(TcpListener),
+    /// In the file system, of this machine alone.
+    Unix(UnixListener),
+}
+
+/// What a connection shows of its client: a certificate that the handshake has verified, where its
+/// name is a user's. An extension of gRPC requests; calls through the JSON gateway never have it.
+#[derive(Debug, Clone)]
+pub(crate) struct Certificate(pub(crate) Arc<Credentials>);
+
+enum Socket {
+    Tcp(TcpStream, String),
+    Unix(UnixStream),
+}
+
+impl Listener {
+    async fn accept(&self) -> std::io::Result<Socket> {
+        match self {
+            Self::Tcp(listener) => {
+                let (socket, from) = listener.accept().await?;
+                if let Err(error) = socket.set_nodelay(true) {
+                    tracing::debug!(%error, "TCP_NODELAY");
+                }
+                Ok(Socket::Tcp(socket, from.to_string()))
+            }
+            Self::Unix(listener) => Ok(Socket::Unix(listener.accept().await?.0)),
+        }
+    }
+
+    fn address(&self) -> String {
+        match self {
+            Self::Tcp(listener) => {
+                listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string())
+            }
+            Self::Unix(listener) => {
+                let address = listener.local_addr().ok();
+                let path = address.as_ref().and_then(|address| address.as_pathname());
+                path.map_or_else(String::new, |path| path.display().to_string())
+            }
+        }
+    }
 }
 
 /// A running server; dropping it does not stop it.
@@ -50,9 +120,13 @@ pub fn serve(config: EtcdConfig, node: Node) -> EtcdServer {
     let face = EtcdFace::with_config(node, config.face);
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let tls = config.tls.map(TlsAcceptor::from);
-    for listener in config.listeners {
-        tasks.spawn(accept(listener, tls.clone(), face.unknown(), stop.clone()));
+    let (watched, until) = (face.clone(), stop.clone());
+    tasks.spawn(async move {
+        until.run_until_cancelled(watched.watch_leader()).await;
+    });
+    for port in config.ports {
+        let site = Site::new(face.clone(), config.http.clone(), port.serves, stop.clone());
+        tasks.spawn(accept(port, Arc::new(site), stop.clone()));
     }
     EtcdServer { face, stop, tasks }
 }
@@ -70,12 +144,21 @@ impl EtcdServer {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    face: EtcdFace,
-    stop: CancellationToken,
-) {
+async fn accept(port: Port, site: Arc<Site>, stop: CancellationToken) {
+    let Port { listener, tls, plain, serves } = port;
+    if matches!(serves, Serves::Everything | Serves::Grpc) {
+        let (address, traffic) = (listener.address(), traffic(serves));
+        match tls {
+            Some(_) => tracing::info!(traffic, address, "serving client traffic securely"),
+            None => tracing::info!(
+                traffic,
+                address,
+                "serving client traffic insecurely; this is strongly discouraged!"
+            ),
+        }
+    }
+    let tls = tls.map(TlsAcceptor::from);
+    let plain = plain || tls.is_none();
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -84,8 +167,9 @@ async fn accept(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((socket, _)) => {
-                connections.spawn(connection(socket, tls.clone(), face.clone(), stop.clone()));
+            Ok(socket) => {
+                let connection = Connection { site: site.clone(), stop: stop.clone() };
+                connections.spawn(connection.run(socket, tls.clone(), plain));
             }
             Err(error) => {
                 tracing::warn!(%error, "a client connection cannot be accepted");
@@ -100,82 +184,104 @@ async fn accept(
     }
 }
 
-async fn connection(
-    socket: TcpStream,
-    tls: Option<TlsAcceptor>,
-    face: EtcdFace,
-    stop: CancellationToken,
-) {
-    let peer = socket.peer_addr().ok();
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
+fn traffic(serves: Serves) -> &'static str {
+    match serves {
+        Serves::Everything => "grpc+http",
+        Serves::Grpc => "grpc",
+        Serves::Http | Serves::Metrics => "http",
     }
-    let Some(tls) = tls else {
-        return http(socket, None, face, stop).await;
-    };
-    match tokio::time::timeout(HANDSHAKE_LIMIT, tls.accept(socket)).await {
-        Ok(Ok(socket)) => {
-            let chain = socket.get_ref().1.peer_certificates();
-            let certificate = chain.and_then(|chain| Certificate::of(chain.first()?));
-            http(socket, certificate, face, stop).await;
+}
+
+struct Connection {
+    site: Arc<Site>,
+    stop: CancellationToken,
+}
+
+impl Connection {
+    async fn run(self, socket: Socket, tls: Option<TlsAcceptor>, plain: bool) {
+        match socket {
+            Socket::Tcp(socket, from) => {
+                // Both on one port: the first byte tells.
+                let tls = match tls {
+                    Some(_) if plain && !begins_tls(&socket).await => None,
+                    tls => tls,
+                };
+                self.secured(socket, tls, &from).await;
+            }
+            Socket::Unix(socket) => self.secured(socket, tls, "@").await,
         }
-        Ok(Err(error)) => {
-            tracing::warn!(remote = ?peer, %error, "rejected connection on client endpoint");
+    }
+
+    async fn secured<S>(self, socket: S, tls: Option<TlsAcceptor>, from: &str)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(tls) = tls else {
+            return self.http(socket, false, None).await;
+        };
+        match tokio::time::timeout(HANDSHAKE_LIMIT, tls.accept(socket)).await {
+            Ok(Ok(socket)) => {
+                let shown = socket.get_ref().1.peer_certificates();
+                let client = match self.site.config().client_cert_auth {
+                    true => shown.and_then(tls::common_name).map(Credentials::Certificate),
+                    false => None,
+                };
+                let client = client.map(|client| Certificate(Arc::new(client)));
+                self.http(socket, true, client).await;
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    "remote-addr" = from,
+                    %error,
+                    "rejected connection on client endpoint"
+                );
+            }
+            Err(_) => tracing::warn!(
+                "remote-addr" = from,
+                error = "no handshake in time",
+                "rejected connection on client endpoint"
+            ),
         }
-        Err(_) => {
-            tracing::warn!(remote = ?peer, "rejected connection on client endpoint: no handshake")
+    }
+
+    async fn http<S>(self, socket: S, secure: bool, client: Option<Certificate>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Self { site, stop } = self;
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_concurrent_streams(site.config().max_concurrent_streams)
+            .auto_date_header(false)
+            .keep_alive_interval(site.config().keep_alive_interval)
+            .keep_alive_timeout(site.config().keep_alive_timeout);
+        builder.http1().timer(TokioTimer::new());
+        let service = service_fn(move |request| {
+            let (site, client) = (site.clone(), client.clone());
+            async move { Ok::<_, Infallible>(site.answer(request, secure, client).await) }
+        });
+        let connection = builder
+            .serve_connection_with_upgrades(TokioIo::new(PlainAuthority::new(socket)), service);
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a client connection ended");
         }
     }
 }
 
-/// What a connection shows of its client: a certificate that the handshake has verified.
-#[derive(Debug, Clone)]
-pub(crate) struct Certificate(pub(crate) Arc<Credentials>);
-
-impl Certificate {
-    fn of(certificate: &rustls::pki_types::CertificateDer<'_>) -> Option<Self> {
-        let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-        let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
-        Some(Self(Arc::new(Credentials::Certificate(name.to_owned()))))
-    }
-}
-
-async fn http<S>(
-    socket: S,
-    certificate: Option<Certificate>,
-    face: EtcdFace,
-    stop: CancellationToken,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(u32::MAX)
-        .auto_date_header(false)
-        .keep_alive_interval(Duration::from_secs(7200))
-        .keep_alive_timeout(Duration::from_secs(20));
-    builder.http1().timer(TokioTimer::new());
-    let service = service_fn(move |mut request| {
-        let face = face.clone();
-        if let Some(certificate) = &certificate {
-            hyper::Request::extensions_mut(&mut request).insert(certificate.clone());
-        }
-        async move { Ok::<_, Infallible>(route(face, request).await) }
-    });
-    let connection = builder.serve_connection(TokioIo::new(socket), service);
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a client connection ended");
-    }
+async fn begins_tls(socket: &TcpStream) -> bool {
+    let mut first = [0; 1];
+    let peeked = tokio::time::timeout(HANDSHAKE_LIMIT, socket.peek(&mut first)).await;
+    matches!(peeked, Ok(Ok(1))) && first[0] == TLS_HANDSHAKE
 }

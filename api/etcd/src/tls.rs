@@ -66,3 +66,10 @@ fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'st
     }
     Ok(found)
 }
+
+/// The common name in the first of a chain of certificates.
+pub(crate) fn common_name(chain: &[CertificateDer<'_>]) -> Option<String> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(chain.first()?).ok()?;
+    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
+    (!name.is_empty()).then(|| name.to_owned())
+}

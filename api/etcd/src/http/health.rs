@@ -3,11 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ::http::StatusCode;
+use ::http::{HeaderValue, StatusCode, header};
 use bytes::Bytes;
 use keelson_proto::etcdserverpb::{AlarmType, RangeRequest};
 
-use super::{text, values};
+use serde_json::json;
+
+use super::{error, text, values};
 use crate::face::EtcdFace;
 use crate::grpc::Outgoing;
 use crate::kv;
@@ -15,55 +17,79 @@ use crate::kv;
 /// How long a check may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Checks of `/livez`, by name.
-pub(super) const LIVE: [&str; 1] = ["serializable_read"];
-/// Checks of `/readyz`, by name.
-pub(super) const READY: [&str; 4] =
-    ["data_corruption", "serializable_read", "linearizable_read", "non_learner"];
+/// A group of checks under one path.
+pub(super) struct Group {
+    /// `livez` or `readyz`.
+    pub(super) name: &'static str,
+    checks: &'static [&'static str],
+}
+
+impl Group {
+    /// Whether it has this check.
+    pub(super) fn has(&self, check: &str) -> bool {
+        self.checks.contains(&check)
+    }
+}
+
+/// Whether the process should be restarted.
+pub(super) static LIVEZ: Group = Group { name: "livez", checks: &["serializable_read"] };
+/// Whether it should get requests.
+pub(super) static READYZ: Group = Group {
+    name: "readyz",
+    checks: &["data_corruption", "serializable_read", "linearizable_read", "non_learner"],
+};
+
+/// Checks of all groups, for those who count them.
+pub(crate) fn all_checks() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let named = |group: &'static Group| group.checks.iter().map(|check| (group.name, *check));
+    named(&LIVEZ).chain(named(&READYZ))
+}
 
 // upstream: etcd v3, "/health"
 pub(super) async fn health(face: &EtcdFace, query: &str) -> Outgoing {
-    let serializable = values(query, "serializable").any(|value| value == "true");
+    let serializable = values(query, "serializable").next() == Some("true");
     let result = match alarm(face, query) {
         Some(reason) => Err(reason),
         None if !serializable && face.leader().is_none() => Err("RAFT NO LEADER".to_owned()),
         None => read(face, serializable).await.map_err(|error| format!("RANGE ERROR:{error}")),
     };
     let metrics = face.metrics();
-    let (status, body) = match result {
+    match result {
         Ok(()) => {
             metrics.health_successes.fetch_add(1, Ordering::Relaxed);
-            (StatusCode::OK, serde_json::json!({"health": "true", "reason": ""}))
+            let body = json!({"health": "true", "reason": ""});
+            text(StatusCode::OK, "text/plain; charset=utf-8", body.to_string())
         }
         Err(reason) => {
             metrics.health_failures.fetch_add(1, Ordering::Relaxed);
-            let body = serde_json::json!({"health": "false", "reason": reason});
-            (StatusCode::SERVICE_UNAVAILABLE, body)
+            let body = json!({"health": "false", "reason": reason}).to_string();
+            tracing::warn!(output = body, "status-code" = 503, "/health error");
+            error(StatusCode::SERVICE_UNAVAILABLE, &body)
         }
-    };
-    text(status, "application/json", body.to_string())
+    }
 }
 
 /// Runs a group of checks, or one of it.
 // upstream: etcd v3, "/livez" and "/readyz"
 pub(super) async fn probe(
     face: &EtcdFace,
-    checks: &[&'static str],
+    group: &'static Group,
     only: Option<&str>,
     query: &str,
 ) -> Outgoing {
-    let kind = "text/plain; charset=utf-8";
-    if only.is_some_and(|only| !checks.contains(&only)) {
-        return text(StatusCode::NOT_FOUND, kind, "404 page not found\n");
-    }
-    let excluded: Vec<&str> = values(query, "exclude").collect();
+    let excluded: Vec<&str> = values(query, "exclude").filter(|name| !name.is_empty()).collect();
     let (mut lines, mut failed) = (String::new(), false);
-    for check in checks.iter().filter(|check| only.is_none_or(|only| only == **check)) {
-        if excluded.contains(check) {
-            lines.push_str(&format!("[+]{check} excluded: ok\n"));
+    for check in group.checks {
+        let runs = match only {
+            Some(only) => only == *check,
+            None => !excluded.contains(check),
+        };
+        if !runs {
             continue;
         }
-        match run(face, check).await {
+        let result = run(face, check).await;
+        face.metrics().checked(group.name, check, result.is_ok());
+        match result {
             Ok(()) => lines.push_str(&format!("[+]{check} ok\n")),
             Err(reason) => {
                 failed = true;
@@ -71,12 +97,21 @@ pub(super) async fn probe(
             }
         }
     }
-    let verbose = values(query, "verbose").next().is_some();
-    match (failed, verbose) {
-        (true, _) => text(StatusCode::SERVICE_UNAVAILABLE, kind, lines),
-        (false, true) => text(StatusCode::OK, kind, format!("{lines}ok\n")),
-        (false, false) => text(StatusCode::OK, kind, "ok\n"),
+    let missing: Vec<&&str> = excluded.iter().filter(|name| !group.has(name)).collect();
+    if only.is_none() && !missing.is_empty() {
+        tracing::warn!("missing-health-checks" = ?missing, "some health checks cannot be excluded");
     }
+    if failed {
+        tracing::warn!(path = group.name, reason = lines, "Health check error");
+        return error(StatusCode::SERVICE_UNAVAILABLE, &lines);
+    }
+    if values(query, "verbose").next().is_none() {
+        lines.clear();
+    }
+    let mut response = text(StatusCode::OK, "text/plain; charset=utf-8", format!("{lines}ok\n"));
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
 }
 
 async fn run(face: &EtcdFace, check: &str) -> Result<(), String> {

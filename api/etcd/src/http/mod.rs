@@ -1,48 +1,195 @@
 //! The HTTP paths beside gRPC.
 
+mod access;
 mod health;
+mod vars;
 mod version;
 
-use ::http::{Method, Response, StatusCode, header};
+use ::http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
-use crate::face::EtcdFace;
-use crate::grpc::{Incoming, Outgoing};
-use crate::metrics;
+pub use access::HttpConfig;
+pub(crate) use health::all_checks;
 
-/// Answers one plain HTTP request.
-pub(crate) async fn route(face: EtcdFace, request: Incoming) -> Outgoing {
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-    let path = request.uri().path().to_owned();
-    let query = request.uri().query().unwrap_or_default().to_owned();
-    match path.as_str() {
-        "/health" | "/livez" | "/readyz" | "/metrics" | "/version" if !is_read => {
-            let mut response =
-                text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "Method Not Allowed\n");
-            response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET"));
-            response
-        }
-        "/health" => health::health(&face, &query).await,
-        "/version" => version::version(),
-        "/metrics" => text(StatusCode::OK, "text/plain; version=0.0.4", metrics::render(&face)),
-        path => match path.split('/').collect::<Vec<_>>()[..] {
-            ["", "livez"] => health::probe(&face, &health::LIVE, None, &query).await,
-            ["", "livez", check] => health::probe(&face, &health::LIVE, Some(check), &query).await,
-            ["", "readyz"] => health::probe(&face, &health::READY, None, &query).await,
-            ["", "readyz", check] => {
-                health::probe(&face, &health::READY, Some(check), &query).await
-            }
-            _ => text(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n"),
-        },
+use crate::face::EtcdFace;
+use crate::gateway::Gateway;
+use crate::grpc::{Incoming, Outgoing};
+use crate::server::Certificate;
+use crate::{metrics, routes};
+
+/// What a port answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serves {
+    /// gRPC and HTTP.
+    Everything,
+    /// gRPC alone, where HTTP has ports of its own.
+    Grpc,
+    /// HTTP alone, with the JSON gateway.
+    Http,
+    /// Health and metrics alone.
+    Metrics,
+}
+
+/// What is said on one port, and to whom.
+pub(crate) struct Site {
+    face: EtcdFace,
+    config: HttpConfig,
+    gateway: Gateway,
+    serves: Serves,
+}
+
+impl Site {
+    pub(crate) fn new(
+        face: EtcdFace,
+        config: HttpConfig,
+        serves: Serves,
+        stop: CancellationToken,
+    ) -> Self {
+        let gateway = Gateway::new(face.clone(), config.max_concurrent_streams, stop);
+        Self { face, config, gateway, serves }
     }
+
+    pub(crate) fn config(&self) -> &HttpConfig {
+        &self.config
+    }
+
+    /// Answers one request of a connection.
+    pub(crate) async fn answer(
+        &self,
+        request: Request<hyper::body::Incoming>,
+        secure: bool,
+        client: Option<Certificate>,
+    ) -> Outgoing {
+        let mut request = request.map(Body::new);
+        let is_grpc = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+        match self.serves {
+            Serves::Everything | Serves::Grpc if is_grpc => {
+                if let Some(client) = client {
+                    request.extensions_mut().insert(client);
+                }
+                routes::grpc(self.face.clone(), request).await
+            }
+            Serves::Grpc => text(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "text/plain; charset=utf-8",
+                "invalid gRPC request content-type\n",
+            ),
+            Serves::Metrics => self.health_and_metrics(Asked::of(&request)).await,
+            Serves::Everything | Serves::Http => {
+                if let Some(refusal) = access::refusal(&self.config, &request, secure) {
+                    return refusal;
+                }
+                if client.is_some()
+                    && self.face.node().view().is_auth_enabled()
+                    && request.uri().path().starts_with("/v3/")
+                {
+                    return error(
+                        StatusCode::BAD_REQUEST,
+                        "CommonName of client sending a request against gateway will be ignored \
+                         and not used as expected",
+                    );
+                }
+                let allowed = access::allowed_origin(&self.config, request.headers());
+                let mut response = match *request.method() {
+                    Method::OPTIONS => text(StatusCode::OK, "", ""),
+                    _ => self.everything(request).await,
+                };
+                if let Some(origin) = allowed {
+                    access::allow(&mut response, origin);
+                }
+                response
+            }
+        }
+    }
+
+    async fn everything(&self, mut request: Incoming) -> Outgoing {
+        if self.config.gateway {
+            access::rename_v3beta(&mut request);
+            if request.uri().path().starts_with("/v3/") {
+                return self.gateway.answer(request).await;
+            }
+        }
+        let asked = Asked::of(&request);
+        match asked.path.as_str() {
+            "/version" => asked.other_than_get().unwrap_or_else(version::version),
+            "/debug/vars" => asked.other_than_get().unwrap_or_else(vars::vars),
+            _ => self.health_and_metrics(asked).await,
+        }
+    }
+
+    async fn health_and_metrics(&self, asked: Asked) -> Outgoing {
+        let face = &self.face;
+        let (path, query) = (asked.path.as_str(), asked.query.as_str());
+        if path == "/metrics" {
+            let kind = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+            return text(StatusCode::OK, kind, metrics::render(face));
+        }
+        let (group, only) = match path.split('/').collect::<Vec<_>>()[..] {
+            ["", "health"] => {
+                return match asked.other_than_get() {
+                    Some(refusal) => refusal,
+                    None => health::health(face, query).await,
+                };
+            }
+            ["", "livez"] => (&health::LIVEZ, None),
+            ["", "readyz"] => (&health::READYZ, None),
+            ["", "livez", check] if health::LIVEZ.has(check) => (&health::LIVEZ, Some(check)),
+            ["", "readyz", check] if health::READYZ.has(check) => (&health::READYZ, Some(check)),
+            _ => return error(StatusCode::NOT_FOUND, "404 page not found"),
+        };
+        match asked.other_than_get() {
+            Some(refusal) => refusal,
+            None => health::probe(face, group, only, query).await,
+        }
+    }
+}
+
+/// What an HTTP request asks for; its body is not looked at.
+struct Asked {
+    method: Method,
+    path: String,
+    query: String,
+}
+
+impl Asked {
+    fn of(request: &Incoming) -> Self {
+        Self {
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            query: request.uri().query().unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// The refusal of every method but GET.
+    fn other_than_get(&self) -> Option<Outgoing> {
+        if self.method == Method::GET {
+            return None;
+        }
+        let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
+        Some(response)
+    }
+}
+
+/// A failure in the form of Go's HTTP server.
+fn error(status: StatusCode, message: &str) -> Outgoing {
+    let mut response = text(status, "text/plain; charset=utf-8", format!("{message}\n"));
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
 }
 
 fn text(status: StatusCode, kind: &'static str, body: impl Into<String>) -> Outgoing {
     let body = http_body_util::Full::new(bytes::Bytes::from(body.into()));
     let mut response = Response::new(Body::new(body));
     *response.status_mut() = status;
-    let kind = header::HeaderValue::from_static(kind);
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    if !kind.is_empty() {
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
     response
 }
 

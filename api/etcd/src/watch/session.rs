@@ -65,6 +65,8 @@ impl Session {
         let mut leader = tokio::time::interval(self.face.config().leaderless_max / 4);
         let Some(signal) = self.stream.as_ref().map(WatchStream::signal) else { return };
         let answers = self.answers.clone();
+        // A client that has said all it wants still listens.
+        let mut asks = true;
         loop {
             if self.pending.is_empty() && self.refill().await.is_none() {
                 return;
@@ -72,9 +74,11 @@ impl Session {
             let busy = self.pending.is_empty() && self.stream().is_behind();
             if busy {
                 // It reads on; requests are taken between two pieces.
-                match requests.message().now_or_never() {
+                let request = if asks { requests.message().now_or_never() } else { None };
+                match request {
                     Some(Ok(Some(request))) => self.handle(request),
-                    Some(_) => return,
+                    Some(Ok(None)) => asks = false,
+                    Some(Err(_)) => return,
                     None if self.answers.is_closed() => return,
                     None => {}
                 }
@@ -87,9 +91,12 @@ impl Session {
                         permit.send(Ok(answer));
                     }
                 }
-                request = requests.message(), if self.pending.len() < PENDING_MAX => {
-                    let Ok(Some(request)) = request else { return };
-                    self.handle(request);
+                request = requests.message(), if asks && self.pending.len() < PENDING_MAX => {
+                    match request {
+                        Ok(Some(request)) => self.handle(request),
+                        Ok(None) => asks = false,
+                        Err(_) => return,
+                    }
                 }
                 () = signal.ready(), if self.pending.is_empty() => {}
                 () = answers.closed() => return,

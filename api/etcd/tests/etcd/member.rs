@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use keelson_etcd_api::{EtcdConfig, EtcdServer, FaceConfig, serve};
+use keelson_etcd_api::{EtcdConfig, EtcdServer, FaceConfig, HttpConfig, Port, serve};
 use keelson_raft::{Node, NodeConfig};
 use keelson_storage::engine::{RocksDb, RocksOptions};
 use keelson_storage::machine::{Options, StateMachine};
@@ -33,7 +33,8 @@ pub(crate) async fn start(face: FaceConfig) -> Member {
 pub(crate) async fn start_with(face: FaceConfig, tls: Option<Arc<rustls::ServerConfig>>) -> Member {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let config = EtcdConfig { listeners: vec![listener], tls, face };
+    let http = HttpConfig { client_cert_auth: tls.is_some(), ..HttpConfig::default() };
+    let config = EtcdConfig { ports: vec![Port::new(listener, tls)], face, http };
     let folder = tempfile::tempdir().unwrap();
     let node = start_node(folder.path()).await;
     let server = serve(config, node.clone());

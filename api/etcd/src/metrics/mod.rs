@@ -1,0 +1,93 @@
+//! What `/metrics` shows, under etcd's names.
+//!
+//! The page is written by hand: etcd has counters whose names do not end in `_total` and gauges
+//! whose names do, which a library that keeps to the newer text form cannot say.
+
+mod calls;
+mod checks;
+mod disk;
+mod histogram;
+mod methods;
+mod process;
+mod server;
+mod store;
+mod text;
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tonic::Code;
+
+pub use disk::DiskMetrics;
+pub(crate) use methods::Method;
+pub(crate) use process::{descriptor_limit, resident_bytes};
+
+use self::calls::Calls;
+use self::checks::Checks;
+use self::text::Text;
+use crate::face::EtcdFace;
+
+/// Counters of one face.
+pub(crate) struct Metrics {
+    calls: Calls,
+    checks: Checks,
+    pub(crate) health_successes: AtomicU64,
+    pub(crate) health_failures: AtomicU64,
+    pub(crate) leader_changes: AtomicU64,
+    pub(crate) proposals_failed: AtomicU64,
+    pub(crate) read_indexes_failed: AtomicU64,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        Self {
+            calls: Calls::new(),
+            checks: Checks::new(),
+            health_successes: AtomicU64::new(0),
+            health_failures: AtomicU64::new(0),
+            leader_changes: AtomicU64::new(0),
+            proposals_failed: AtomicU64::new(0),
+            read_indexes_failed: AtomicU64::new(0),
+        }
+    }
+
+    /// A health check has run.
+    pub(crate) fn checked(&self, group: &str, check: &str, ok: bool) {
+        self.checks.ended(group, check, ok);
+    }
+
+    /// A call of the method at this path begins.
+    pub(crate) fn started(&self, path: &str) -> Method {
+        let method = Method::at(path);
+        self.calls.started(method);
+        method
+    }
+
+    /// It has ended; of a stream: it has begun.
+    pub(crate) fn handled(&self, method: Method, code: Code, took: Duration) {
+        self.calls.handled(method, code, took);
+    }
+
+    /// A client has sent a message.
+    pub(crate) fn received(&self, method: Method, bytes: usize) {
+        self.calls.received(method, bytes);
+    }
+
+    /// A client is sent a message.
+    pub(crate) fn sent(&self, method: Method, bytes: usize) {
+        self.calls.sent(method, bytes);
+    }
+}
+
+/// Everything in Prometheus' text form.
+pub(crate) fn render(face: &EtcdFace) -> String {
+    let mut out = Text::new();
+    let metrics = face.metrics();
+    metrics.calls.write(face.config().extensive_metrics, &mut out);
+    server::write(face, &mut out);
+    store::write(face, &mut out);
+    face.config().disk.write(&mut out);
+    metrics.checks.write(&mut out);
+    process::write(&mut out);
+    out.finish()
+}
