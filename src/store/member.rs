@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use keelson_etcd_api::{DiskMetrics, ETCD_VERSION, EtcdConfig, EtcdServer, serve};
 use keelson_raft::peer::PeerTls;
 use keelson_raft::{Member, Node, NodeConfig};
+use keelson_storage::command::{Command, MemberAttributes, Op, command};
 use keelson_storage::engine::{RocksDb, RocksOptions};
 use keelson_storage::machine::{Options as MachineOptions, StateMachine};
 use keelson_storage::wal::Identity;
@@ -26,6 +27,8 @@ use crate::measured::{MeasuredDisk, MeasuredEngine};
 
 /// How long an orderly end may take.
 const STOP_MAX: Duration = Duration::from_millis(1500);
+/// After a member could not be reached, before the next try.
+const RETRY: Duration = Duration::from_millis(50);
 /// What a shell adds to the number of the signal that ended a program.
 const BY_SIGNAL: u8 = 128;
 
@@ -77,7 +80,12 @@ async fn member(config: &Config, founders: &Founders, dir: &Path) -> Result<Exit
     let face = config.face();
     let node = open(node_config, &face.disk).await?;
     let server = serve(EtcdConfig { ports, face, http: config.http() }, node.clone());
-    let ready = tokio::spawn(say_ready(node.clone()));
+    let own = MemberAttributes {
+        member_id: node.node_id(),
+        name: config.name().to_owned(),
+        client_urls: config.client_urls(),
+    };
+    let ready = tokio::spawn(say_ready(node.clone(), own));
     let compaction = config
         .retention()
         .map_err(anyhow::Error::msg)?
@@ -97,10 +105,18 @@ async fn member(config: &Config, founders: &Founders, dir: &Path) -> Result<Exit
     Ok(if is_first { ExitCode::SUCCESS } else { ExitCode::from(BY_SIGNAL + number) })
 }
 
-/// Says that the member serves, once it has answered a read.
-async fn say_ready(node: Node) {
+/// Tells the others where clients find this member, and says that it serves: once it has answered
+/// a read.
+async fn say_ready(node: Node, own: MemberAttributes) {
     while node.read_index().await.is_err() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(RETRY).await;
+    }
+    while node.view().member_attributes().get(&own.member_id) != Some(&own) {
+        let command = Command { trusted: true, ..command(Op::MemberAttributes(own.clone())) };
+        if let Err(error) = node.propose(command).await {
+            tracing::warn!(%error, "failed to publish local member to cluster through raft");
+            tokio::time::sleep(RETRY).await;
+        }
     }
     tracing::info!("published local member to cluster through raft");
     tracing::info!("ready to serve client requests");

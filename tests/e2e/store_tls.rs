@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use keelson_client::Store as _;
 use keelson_proto::etcdserverpb as pb;
-use keelson_tests::Members;
 use keelson_tests::certificates::{Authority, Pair};
 use keelson_tests::store::{Alone, curl};
+use keelson_tests::{Members, wait};
 
 /// Whether a client with (or without) a certificate is served.
 fn is_served(url: &str, ca: &str, client: Option<&Pair>, more: &[&str]) -> bool {
@@ -108,6 +108,13 @@ async fn members_speak_tls_to_one_another() -> Result<()> {
             let kvs = members.client(index)?.range(request).await?.kvs;
             ensure!(kvs.len() == 1, "member {index} has it not");
         }
+        // Each has told the others where clients find it.
+        let url = format!("{}/v3/cluster/member/list", members.endpoints()[0]);
+        wait::until("all client URLs", Duration::from_secs(20), || {
+            let (_, listed) = curl(&["-d", "{}", &url])?;
+            let all = members.endpoints().iter().all(|endpoint| listed.contains(endpoint));
+            Ok(all.then_some(()))
+        })?;
         // One that comes back finds the others.
         members.kill_9(2)?;
         members.start_one(2)?;

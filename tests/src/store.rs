@@ -81,6 +81,8 @@ impl StoreProcess {
     }
 
     fn spawn(mut command: Command, log: &Path) -> Result<Self> {
+        // What an earlier process said is not this one's.
+        let _none_yet = std::fs::remove_file(log);
         let file = File::options().append(true).create(true).open(log)?;
         let child = command
             .stdin(Stdio::null())
