@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +32,7 @@ const RETRY: Duration = Duration::from_millis(50);
 const BY_SIGNAL: u8 = 128;
 
 /// Runs the member until a signal ends it; the code says which.
-pub fn run(config: &Config) -> Result<ExitCode> {
+pub fn run(config: &Config) -> Result<u8> {
     let dir = config.data_dir().join("member");
     let founders = match config.founders() {
         Ok(founders) => founders,
@@ -54,7 +53,7 @@ pub fn run(config: &Config) -> Result<ExitCode> {
     ended
 }
 
-async fn member(config: &Config, founders: &Founders, dir: &Path) -> Result<ExitCode> {
+async fn member(config: &Config, founders: &Founders, dir: &Path) -> Result<u8> {
     let settings = &config.0;
     let node_config = node_config(config, founders, dir)?;
     let mut tls = TlsInfo::for_clients(settings);
@@ -102,7 +101,7 @@ async fn member(config: &Config, founders: &Founders, dir: &Path) -> Result<Exit
     let number = ended?;
     // The first process of a container has nobody to tell.
     let is_first = std::process::id() == 1;
-    Ok(if is_first { ExitCode::SUCCESS } else { ExitCode::from(BY_SIGNAL + number) })
+    Ok(if is_first { 0 } else { BY_SIGNAL + number })
 }
 
 /// Tells the others where clients find this member, and says that it serves: once it has answered

@@ -36,7 +36,9 @@ pub fn run(arguments: &[String]) -> ExitCode {
     config.warn();
     tls::install_provider();
     match member::run(&config) {
-        Ok(code) => code,
+        // RocksDB's threads may still run, and must not meet the destructors of its statics.
+        // Nothing is left to be written: what was acknowledged is in the log.
+        Ok(code) => keelson_node_agent::sys::process::exit_now(code.into()),
         Err(error) => {
             let error = format!("{error:#}");
             tracing::error!(error, "failed to start etcd");
