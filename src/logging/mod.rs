@@ -38,7 +38,7 @@ pub struct StoreLog<'a> {
 
 /// Starts logging as etcd does.
 pub fn start_store(log: StoreLog<'_>) {
-    let filter = format!("{},openraft=error,h2=warn,hyper=warn", log.level);
+    let filter = format!("{},openraft=off,h2=warn,hyper=warn", log.level);
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let started = tracing_subscriber::fmt()
         .event_format(log.format)
