@@ -93,11 +93,6 @@ impl EtcdFace {
         Self { inner: self.inner.clone(), caller: Caller::Trusted }
     }
 
-    /// The same face for a client of whom nothing is known.
-    pub(crate) fn unknown(&self) -> Self {
-        Self { inner: self.inner.clone(), caller: Caller::Unknown }
-    }
-
     /// The same face for the client who sent these headers over a connection with this
     /// certificate; a token counts more. While authentication is off, nobody looks for one.
     pub(crate) fn on_behalf(
