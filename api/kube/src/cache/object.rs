@@ -82,16 +82,30 @@ pub(crate) struct Event {
     pub(crate) previous: Option<Arc<Object>>,
     pub(super) at: Instant,
     line: OnceLock<Bytes>,
+    frame: OnceLock<Bytes>,
 }
 
 impl Event {
     pub(super) fn new(change: Change, object: Arc<Object>, previous: Option<Arc<Object>>) -> Self {
-        Event { change, object, previous, at: Instant::now(), line: OnceLock::new() }
+        Event {
+            change,
+            object,
+            previous,
+            at: Instant::now(),
+            line: OnceLock::new(),
+            frame: OnceLock::new(),
+        }
     }
 
     /// The event as one line of a watch, encoded for the first watcher and shared by the others.
     pub(crate) fn line(&self) -> Bytes {
         self.line.get_or_init(|| event_line(self.change.name(), &self.object.wire)).clone()
+    }
+
+    /// The event as a frame of a watch in protobuf, shared like the line. `encode` must depend on
+    /// nothing but the event and its resource.
+    pub(crate) fn frame(&self, encode: impl FnOnce(&Object) -> Bytes) -> Bytes {
+        self.frame.get_or_init(|| encode(&self.object)).clone()
     }
 }
 

@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::facts::{Base, Field, Type, Wrap, facts};
 use reader::{Item, Reader};
 pub use writer::write;
-pub(crate) use writer::{event_frame, list, object_message};
+pub(crate) use writer::{envelope, event_frame, list, object_message};
 
 /// The media type.
 pub(crate) const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";

@@ -57,7 +57,8 @@ pub(crate) fn object_message(schema: &str, object: &Value) -> Result<Vec<u8>, Pr
     Ok(raw)
 }
 
-fn envelope(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+/// A message in its envelope.
+pub(crate) fn envelope(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
     let mut meta = Vec::new();
     text(1, api_version, &mut meta);
     text(2, kind, &mut meta);

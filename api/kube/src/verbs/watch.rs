@@ -224,9 +224,10 @@ impl Lines {
         let kind = self.call.kind;
         let shared = shared.filter(|_| !conversion::is_converted(kind));
         let line = match (self.view, shared) {
-            (View::Whole, _) if self.encoding == Encoding::Protobuf => {
-                encoded(self.encoding, name, &conversion::from_stored(kind, object.value()))
+            (View::Whole, Some(event)) if self.encoding == Encoding::Protobuf => {
+                event.frame(|object| self.frame(name, object))
             }
+            (View::Whole, None) if self.encoding == Encoding::Protobuf => self.frame(name, object),
             (View::Whole, Some(event)) => event.line(),
             (View::Whole, None) => event_line(name, &conversion::wire(kind, object.wire.clone())),
             (View::Partial(version), _) => {
@@ -241,6 +242,23 @@ impl Lines {
             }
         };
         self.queue.push_back(line);
+    }
+
+    /// One frame from the message that is kept with the object.
+    fn frame(&self, name: &str, object: &Object) -> Bytes {
+        let kind = self.call.kind;
+        let message =
+            if conversion::is_converted(kind) { None } else { object.message(kind.schema) };
+        match message {
+            Some(message) => {
+                let whole = protobuf::envelope(&api_version(kind), kind.kind, &message);
+                Bytes::from(protobuf::event_frame(name, &whole))
+            }
+            None => {
+                let object = conversion::from_stored(kind, object.value());
+                encoded(self.encoding, name, &object)
+            }
+        }
     }
 
     fn table(&mut self, version: &str, object: &Value) -> Result<Value, Status> {
