@@ -105,13 +105,24 @@ impl Call {
         kind_name(self.kind)
     }
 
+    /// What the options of the call's verb are called.
+    pub(crate) fn options(&self) -> GroupResource<'static> {
+        let resource = match self.info.verb.as_str() {
+            "update" => "UpdateOptions",
+            "patch" => "PatchOptions",
+            "delete" | "deletecollection" => "DeleteOptions",
+            _ => "CreateOptions",
+        };
+        GroupResource { group: "meta.k8s.io", resource }
+    }
+
     /// Nothing is to be stored.
     pub(crate) fn is_dry_run(&self) -> Result<bool, Status> {
         let mut dry = false;
         for value in self.query.all("dryRun") {
             if value != "All" {
                 return Err(crate::status::Status::invalid_field(
-                    GroupResource { group: "meta.k8s.io", resource: "CreateOptions" },
+                    self.options(),
                     "",
                     "FieldValueNotSupported",
                     "dryRun",

@@ -34,7 +34,7 @@ impl Manager {
     /// The manager of a call: `fieldManager`, else the client's name.
     pub(crate) fn of(call: &Call, kind: &Kind, subresource: &str) -> Result<Self, Status> {
         let given = call.query.get("fieldManager").unwrap_or_default();
-        check(given, &call.info.verb)?;
+        check(given, call.options())?;
         let agent = call.headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let client = agent.split('/').next().unwrap_or_default();
         let name = match (given, client) {
@@ -59,14 +59,8 @@ impl Manager {
 }
 
 /// What a manager may be called.
-fn check(name: &str, verb: &str) -> Result<(), Status> {
+fn check(name: &str, options: GroupResource<'_>) -> Result<(), Status> {
     let refuse = |reason, message: String| {
-        let resource = match verb {
-            "create" => "CreateOptions",
-            "patch" => "PatchOptions",
-            _ => "UpdateOptions",
-        };
-        let options = GroupResource { group: "meta.k8s.io", resource };
         Err(Status::invalid_field(options, "", reason, "fieldManager", message))
     };
     if name.len() > NAME_LENGTH_MAX {

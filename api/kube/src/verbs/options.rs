@@ -126,7 +126,7 @@ impl FieldValidation {
             Some("Ignore") => Ok(FieldValidation::Ignore),
             Some("Strict") => Ok(FieldValidation::Strict),
             Some(other) => Err(Status::invalid_field(
-                GroupResource { group: "meta.k8s.io", resource: "CreateOptions" },
+                call.options(),
                 "",
                 "FieldValueNotSupported",
                 "fieldValidation",
