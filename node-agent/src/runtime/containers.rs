@@ -137,13 +137,17 @@ impl Inner {
         }
         let request = Request::Start(self.start_request(&sandbox, &container));
         match sandbox.shim.ask(request).await {
-            // The record comes over the subscription, too; whichever is first counts.
-            Ok(protocol::Reply::Started { pid }) => {
+            // The record comes over the subscription, too, and may say by then that it has ended.
+            Ok(reply @ (protocol::Reply::Container(_) | protocol::Reply::Started { .. })) => {
                 container.state.send_if_modified(|state| {
                     let first = state.started_at == 0;
-                    if first {
-                        state.pid = pid;
-                        state.started_at = model::now();
+                    match reply {
+                        protocol::Reply::Container(record) if first => *state = state_of(&record),
+                        // A shim of an earlier build does not say when.
+                        protocol::Reply::Started { pid } if first => {
+                            *state = State { pid, started_at: model::now(), ..State::default() };
+                        }
+                        _ => {}
                     }
                     first
                 });

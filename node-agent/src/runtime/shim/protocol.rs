@@ -138,14 +138,14 @@ pub enum Reply {
         /// Why, for a person.
         message: String,
     },
-    /// A process runs; for an exec with a terminal its master comes along as a descriptor.
+    /// Answers `Exec`: the process runs; with a terminal its master comes along as a descriptor.
     Started {
         /// Its number in the node's process namespace.
         pid: i32,
     },
     /// Answers `Attach`; streams follow.
     Attached,
-    /// The state of a container, or an exit, on a subscription.
+    /// Answers `Start`; on a subscription the state of a container, or its end.
     Container(ContainerRecord),
     /// All containers were sent; what follows is news.
     Synced,

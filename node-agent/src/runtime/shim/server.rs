@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use super::connection::{Connection, Role};
 use super::container::{Container, Ends, kill, now, pipes};
 use super::protocol::{
-    CONTROL, ExecProcess, Frame, Reply, Request, STDIN, StartContainer, VERSION,
+    CONTROL, ContainerRecord, ExecProcess, Frame, Reply, Request, STDIN, StartContainer, VERSION,
 };
 use super::{CONFIG_FILE, SOCKET_FILE, ShimConfig, create, exec, log, sandbox, worker};
 use crate::sys::memory;
@@ -191,7 +191,7 @@ impl Server {
             Request::Hello { version } => self.hello(id, version),
             Request::Start(request) => {
                 let reply = match self.start_container(request) {
-                    Ok(pid) => Reply::Started { pid },
+                    Ok(record) => Reply::Container(record),
                     Err(message) => Reply::Error { message },
                 };
                 self.reply(id, &reply);
@@ -233,7 +233,7 @@ impl Server {
         connection.reply(&Reply::Hello { version: VERSION, pid });
     }
 
-    fn start_container(&mut self, request: StartContainer) -> Result<i32, String> {
+    fn start_container(&mut self, request: StartContainer) -> Result<ContainerRecord, String> {
         if self.containers.contains_key(&request.id) {
             return Err(format!("container {} has been started before", request.id));
         }
@@ -265,8 +265,8 @@ impl Server {
             Container::new(request, pid, started_at, ends, console, log).map_err(text)?;
         let record = container.record.clone();
         self.containers.insert(id, container);
-        self.publish(&Reply::Container(record));
-        Ok(pid)
+        self.publish(&Reply::Container(record.clone()));
+        Ok(record)
     }
 
     fn running(&mut self, id: &str) -> Result<&mut Container, String> {
