@@ -2,6 +2,7 @@
 
 // Nothing is reachable from outside of a binary; `pub` says what a module offers the others.
 #![allow(unreachable_pub)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod bench;
 mod cli;
