@@ -118,7 +118,7 @@ fn walk_items(
     true
 }
 
-fn by_part<'a>(shape: Shape, items: &'a [Value]) -> BTreeMap<Part, Vec<&'a Value>> {
+fn by_part(shape: Shape, items: &[Value]) -> BTreeMap<Part, Vec<&Value>> {
     let mut all: BTreeMap<Part, Vec<&Value>> = BTreeMap::new();
     for item in items {
         if let Ok(part) = shape.part(item) {
