@@ -281,7 +281,7 @@ fn print_fields(shown: &serde_json::Value, format: Format) {
     match format {
         Format::Json => println!("{shown}"),
         Format::Simple => {
-            let values: Vec<String> = members.values().map(|value| text(value)).collect();
+            let values: Vec<String> = members.values().map(text).collect();
             println!("{}", values.join(", "));
         }
         Format::Fields => members.iter().for_each(|(name, value)| println!("{name:?} : {value}")),
