@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keelson_proto::etcdserverpb as pb;
-use keelson_raft::{Member, Node, NodeConfig};
-use keelson_storage::command::{Command, LeaseRevoke, Op, Reply, command};
+use keelson_raft::{Member, MoveLeaderError, Node, NodeConfig};
+use keelson_storage::command::{
+    AuthChange, AuthOp, Authenticate, Command, LeaseRevoke, Op, Reply, command,
+};
 use keelson_storage::engine::{Engine, SortedMap, WriteBatch};
 use keelson_storage::machine::{Options, StateMachine};
 use keelson_storage::mvcc::{Revision, keys};
@@ -257,4 +259,51 @@ async fn a_member_whose_data_have_changed_is_named_and_writes_stop() {
     assert_eq!(node.view().alarms(), [corrupt]);
     let refused = node.propose(put("k", "v")).await.unwrap_err();
     assert_eq!(refused.to_string(), "etcdserver: corrupt cluster");
+}
+
+// upstream: etcd v3 API, "MoveLeader"
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_goes_where_it_is_sent() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let target = *cluster.nodes.keys().find(|id| **id != leader).unwrap();
+    let asked_elsewhere = cluster.nodes[&target].move_leader(leader).await;
+    assert_eq!(asked_elsewhere, Err(MoveLeaderError::NotLeader));
+    let node = &cluster.nodes[&leader];
+    assert_eq!(node.move_leader(99).await, Err(MoveLeaderError::BadTransferee));
+    assert_eq!(node.move_leader(leader).await, Ok(()));
+    node.propose(put("before", "v")).await.unwrap();
+    node.move_leader(target).await.unwrap();
+    assert_eq!(node.leadership().borrow().leader, Some(target));
+    node.propose(put("after", "v")).await.unwrap();
+}
+
+// upstream: etcd v3 API, "Auth": a token is known on the member that gave it and on all others
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_and_tokens_are_known_on_every_member() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let follower = cluster.nodes.iter().find(|(id, _)| **id != leader).unwrap().1;
+    let change = |op| command(Op::AuthChange(AuthChange { change: Some(op) }));
+    let add = pb::AuthUserAddRequest { name: "root".into(), ..Default::default() };
+    let grant = pb::AuthUserGrantRoleRequest { user: "root".into(), role: "root".into() };
+    follower.propose(change(AuthOp::UserAdd(add))).await.unwrap();
+    follower.propose(change(AuthOp::UserGrantRole(grant))).await.unwrap();
+    follower.propose(change(AuthOp::Enable(pb::AuthEnableRequest {}))).await.unwrap();
+    let auth_revision = follower.view().auth().revision();
+    let token_prefix = "letters".to_owned();
+    let login = Authenticate { name: "root".into(), token_prefix, auth_revision };
+    let token = match follower.propose(command(Op::Authenticate(login))).await.unwrap() {
+        Reply::Token(token) => token,
+        other => panic!("{other:?}"),
+    };
+    for node in cluster.nodes.values() {
+        node.read_index().await.unwrap();
+        let (now, ttl) = (Duration::ZERO, Duration::from_secs(1));
+        assert_eq!(node.view().tokens().user(&token, now, ttl).as_deref(), Some("root"));
+        let refused = node.propose(put("k", "v")).await.unwrap_err();
+        assert_eq!(refused.to_string(), "etcdserver: user name is empty");
+        let by_root = Command { user: "root".into(), auth_revision, ..put("k", "v") };
+        node.propose(by_root).await.unwrap();
+    }
 }
