@@ -4,23 +4,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use keelson_proto::raft as pb;
 use keelson_proto::raft::keep_alive_reply::Fate;
 use keelson_storage::command::{Command, LeaseCheckpoints, LeaseRevoke, Op, command};
 use keelson_storage::lease::Expiry;
 use keelson_storage::view::View;
+use openraft::Raft;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::error::LeaseError;
 use crate::leadership::Leadership;
+use crate::machine::Machine;
 use crate::peers::Peers;
+use crate::reads::confirmed_index;
 use crate::runtime::{Moment, Runtime};
+use crate::types::Types;
 
 /// Leases of one proposal.
 const LEASES_A_PROPOSAL: usize = 1000;
 /// A new leader may end a lease this much too late.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
+/// What is committed is applied within this, or it is not waited for.
+const SETTLE_MAX: Duration = Duration::from_secs(1);
 /// Before a failed proposal is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -28,16 +36,41 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub(crate) struct Leases {
     view: View,
+    raft: Raft<Types, Machine>,
+    applied: watch::Receiver<u64>,
     expiry: Arc<Mutex<Option<Expiry>>>,
 }
 
 impl Leases {
-    pub(crate) fn new(view: View) -> Self {
-        Self { view, expiry: Arc::default() }
+    pub(crate) fn new(
+        view: View,
+        raft: Raft<Types, Machine>,
+        applied: watch::Receiver<u64>,
+    ) -> Self {
+        Self { view, raft, applied, expiry: Arc::default() }
+    }
+
+    /// A lease that another member has just granted may be committed and not applied here yet.
+    async fn settle(&self, id: i64) {
+        if self.view.lease(id).is_none() {
+            self.caught_up().await;
+        }
+    }
+
+    /// Boxed: the library's futures are no part of those of each caller.
+    fn caught_up(&self) -> BoxFuture<'static, ()> {
+        let (raft, mut applied) = (self.raft.clone(), self.applied.clone());
+        async move {
+            let Ok(index) = confirmed_index(&raft).await else { return };
+            let caught_up = async { applied.wait_for(|now| *now >= index).await.map(|_| ()) };
+            let _ = Runtime::timeout(SETTLE_MAX, caught_up).await;
+        }
+        .boxed()
     }
 
     /// Renews a lease if this member leads.
-    pub(crate) fn renew_here(&self, id: i64) -> pb::KeepAliveReply {
+    pub(crate) async fn renew_here(&self, id: i64) -> pb::KeepAliveReply {
+        self.settle(id).await;
         let mut expiry = self.expiry.lock();
         let Some(expiry) = expiry.as_mut() else {
             return pb::KeepAliveReply { fate: Fate::NotLeader as i32, ttl_seconds: 0 };
@@ -54,7 +87,8 @@ impl Leases {
     }
 
     /// What is left of a lease, in whole seconds, if this member leads.
-    pub(crate) fn remaining_here(&self, id: i64) -> pb::KeepAliveReply {
+    pub(crate) async fn remaining_here(&self, id: i64) -> pb::KeepAliveReply {
+        self.settle(id).await;
         let expiry = self.expiry.lock();
         let Some(expiry) = expiry.as_ref() else {
             return pb::KeepAliveReply { fate: Fate::NotLeader as i32, ttl_seconds: 0 };
@@ -74,7 +108,7 @@ impl Leases {
         peers: &Peers,
     ) -> Result<i64, LeaseError> {
         let reply = match leadership.leader {
-            _ if leadership.is_own => self.renew_here(id),
+            _ if leadership.is_own => self.renew_here(id).await,
             Some(leader) => peers.keep_alive(leader, id).await.map_err(|_| LeaseError::NoLeader)?,
             None => return Err(LeaseError::NoLeader),
         };
@@ -89,7 +123,7 @@ impl Leases {
         peers: &Peers,
     ) -> Result<i64, LeaseError> {
         let reply = match leadership.leader {
-            _ if leadership.is_own => self.remaining_here(id),
+            _ if leadership.is_own => self.remaining_here(id).await,
             Some(leader) => {
                 peers.time_to_live(leader, id).await.map_err(|_| LeaseError::NoLeader)?
             }

@@ -77,7 +77,7 @@ async fn assemble(
     let (stopped_sender, stopped) = watch::channel(None);
     let peers =
         Peers { directory, membership: membership.clone(), limit: config.request_timeout() };
-    let leases = Leases::new(view.clone());
+    let leases = Leases::new(view.clone(), raft.clone(), applied.clone());
     let (proposer, work) = Proposer::new();
     let (readers, reads) = mpsc::channel(QUEUE_READERS);
 

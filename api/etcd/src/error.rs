@@ -45,6 +45,12 @@ pub enum FaceError {
     /// The same method may come later.
     #[error("etcdserver: not capable")]
     NotCapable,
+    /// Not a version.
+    #[error("etcdserver: wrong downgrade target version format")]
+    DowngradeFormat,
+    /// Not the version before.
+    #[error("etcdserver: invalid downgrade target version")]
+    DowngradeTarget,
     /// Tokens are only checked here.
     #[error("auth: token signing attempted with verify-only key")]
     VerifyOnly,
@@ -110,7 +116,7 @@ impl FaceError {
                 ReadError::Compacted { .. } | ReadError::FutureRevision { .. } => Code::OutOfRange,
                 ReadError::Engine(_) | ReadError::Damaged(_) => Code::Internal,
             },
-            Self::TooLarge => Code::InvalidArgument,
+            Self::TooLarge | Self::DowngradeFormat | Self::DowngradeTarget => Code::InvalidArgument,
             Self::TtlTooLarge => Code::OutOfRange,
             Self::NoLeader | Self::LeaderChanged | Self::TimedOut | Self::Stopped => {
                 Code::Unavailable
@@ -227,6 +233,8 @@ impl From<FaceError> for StoreError {
             | FaceError::Read(_)
             | FaceError::TtlTooLarge
             | FaceError::NotCapable
+            | FaceError::DowngradeFormat
+            | FaceError::DowngradeTarget
             | FaceError::VerifyOnly
             | FaceError::NotLeader
             | FaceError::BadTransferee

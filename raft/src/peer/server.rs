@@ -226,11 +226,11 @@ impl Service {
             }
             Kind::KeepAlive => {
                 let keep_alive: pb::KeepAlive = frame.decode()?;
-                Ok(reply(frame.call, &self.leases.renew_here(keep_alive.id)))
+                Ok(reply(frame.call, &self.leases.renew_here(keep_alive.id).await))
             }
             Kind::TimeToLive => {
                 let wanted: pb::TimeToLive = frame.decode()?;
-                Ok(reply(frame.call, &self.leases.remaining_here(wanted.id)))
+                Ok(reply(frame.call, &self.leases.remaining_here(wanted.id).await))
             }
             Kind::Hash => {
                 let wanted: pb::Hash = frame.decode()?;
