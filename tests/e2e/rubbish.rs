@@ -253,7 +253,8 @@ fn rubbish_on_the_api_port_is_answered_with_a_status() -> Result<()> {
     let answer = raw.send("GET", "/api", &huge, b"")?;
     ensure!(matches!(answer.code, 0 | 431), "{answer:?}");
     let deep = format!("{}1{}", "{\"a\":".repeat(20_000), "}".repeat(20_000));
-    ensure!(raw.send("POST", MAPS, JSON, deep.as_bytes())?.code == 400);
+    let answer = raw.send("POST", MAPS, JSON, deep.as_bytes())?;
+    ensure!((400..500).contains(&answer.code), "{answer:?}");
     ensure!(raw.exchange(b"\0\x01rubbish\r\n\r\n")?.code <= 400);
     let plain = raw.without_tls(b"GET /api HTTP/1.1\r\nHost: x\r\n\r\n")?;
     ensure!(plain.contains("Client sent an HTTP request to an HTTPS server."), "{plain:?}");
