@@ -22,7 +22,7 @@ use crate::{host, kubeconfig, lock, logging};
 /// How long an orderly end may take.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
-/// Runs until Ctrl-C or SIGTERM.
+/// Runs until Ctrl-C or SIGTERM, and ends the process once anything was started.
 pub fn run(options: Options) -> Result<()> {
     let problems = options.problems();
     if !problems.is_empty() {
@@ -39,7 +39,15 @@ pub fn run(options: Options) -> Result<()> {
         .context("start the runtime")?;
     let result = runtime.block_on(serve(options, &dirs));
     runtime.shutdown_timeout(STOP_MAX);
-    result
+    let code = result.map_or_else(
+        |error| {
+            eprintln!("keelson: {error:#}");
+            1
+        },
+        |()| 0,
+    );
+    // RocksDB's threads may still run, and must not meet the destructors of its statics.
+    keelson_node_agent::sys::process::exit_now(code)
 }
 
 /// Everything of one control plane.
