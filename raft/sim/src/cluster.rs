@@ -116,6 +116,10 @@ impl Cluster {
 
     /// Starts a member on what its disk holds.
     pub(crate) fn start(&self, id: u64) {
+        // Somebody else was quicker: two of one id on one disk would break every promise.
+        if !self.is_down(id) {
+            return;
+        }
         let life = Runtime::random();
         self.note(format!("start {id}"));
         self.running.lock().insert(id, Running { life, node: None });
