@@ -52,13 +52,17 @@ fn keys(key: &'static str, end: &'static str, start: i64) -> pb::WatchCreateRequ
     }
 }
 
-async fn put(kv: &mut KvClient<tonic::transport::Channel>, key: &str, value: Vec<u8>) -> i64 {
-    let request = pb::PutRequest {
+fn put_request(key: &str, value: Vec<u8>) -> pb::PutRequest {
+    pb::PutRequest {
         key: bytes::Bytes::copy_from_slice(key.as_bytes()),
         value: value.into(),
         ..Default::default()
-    };
-    kv.put(request).await.unwrap().into_inner().header.unwrap().revision
+    }
+}
+
+async fn put(kv: &mut KvClient<tonic::transport::Channel>, key: &str, value: Vec<u8>) -> i64 {
+    let answer = kv.put(put_request(key, value)).await.unwrap();
+    answer.into_inner().header.unwrap().revision
 }
 
 /// The disk may be late for reasons of its own: an answer that is only late is asked for again,
@@ -68,11 +72,7 @@ async fn put_on_a_busy_disk(
     key: &str,
     value: Vec<u8>,
 ) -> i64 {
-    let request = pb::PutRequest {
-        key: bytes::Bytes::copy_from_slice(key.as_bytes()),
-        value: value.into(),
-        ..Default::default()
-    };
+    let request = put_request(key, value);
     for _ in 0..3 {
         match kv.put(request.clone()).await {
             Ok(answer) => return answer.into_inner().header.unwrap().revision,
