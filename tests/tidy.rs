@@ -3,14 +3,24 @@
 use std::path::{Path, PathBuf};
 
 /// Every crate, and which of ours it may name.
-const EDGES: [(&str, &[&str]); 13] = [
+const EDGES: [(&str, &[&str]); 14] = [
     ("proto", &[]),
-    ("storage", &["keelson-proto"]),
-    ("raft", &["keelson-proto", "keelson-storage"]),
+    ("storage/failpoint", &[]),
+    ("storage", &["keelson-failpoint", "keelson-proto"]),
+    ("raft", &["keelson-failpoint", "keelson-proto", "keelson-storage"]),
     ("raft/histogram", &[]),
     ("raft/sim", &["keelson-proto", "keelson-storage", "keelson-raft", "keelson-check"]),
     ("api/client", &["keelson-proto"]),
-    ("api/etcd", &["keelson-proto", "keelson-storage", "keelson-raft", "keelson-client"]),
+    (
+        "api/etcd",
+        &[
+            "keelson-failpoint",
+            "keelson-proto",
+            "keelson-storage",
+            "keelson-raft",
+            "keelson-client",
+        ],
+    ),
     ("api/kube", &["keelson-client", "keelson-proto"]),
     ("controllers/runtime", &[]),
     ("controllers", &["keelson-controller-runtime"]),

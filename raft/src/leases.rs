@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use keelson_failpoint::failpoint;
 use keelson_proto::raft as pb;
 use keelson_proto::raft::keep_alive_reply::Fate;
 use keelson_storage::command::{Command, LeaseCheckpoints, LeaseRevoke, Op, command};
@@ -71,6 +72,7 @@ impl Leases {
     /// Renews a lease if this member leads.
     pub(crate) async fn renew_here(&self, id: i64) -> pb::KeepAliveReply {
         self.settle(id).await;
+        failpoint!(await beforeCheckpointInLeaseRenew);
         let mut expiry = self.expiry.lock();
         let Some(expiry) = expiry.as_mut() else {
             return pb::KeepAliveReply { fate: Fate::NotLeader as i32, ttl_seconds: 0 };
@@ -123,7 +125,10 @@ impl Leases {
         peers: &Peers,
     ) -> Result<i64, LeaseError> {
         let reply = match leadership.leader {
-            _ if leadership.is_own => self.remaining_here(id).await,
+            _ if leadership.is_own => {
+                failpoint!(await beforeLookupWhenLeaseTimeToLive);
+                self.remaining_here(id).await
+            }
             Some(leader) => {
                 peers.time_to_live(leader, id).await.map_err(|_| LeaseError::NoLeader)?
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures::{Stream, StreamExt};
+use keelson_failpoint::failpoint;
 use keelson_storage::entry::{LogEntry, Payload};
 use keelson_storage::machine::{Flusher, StateMachine};
 use keelson_storage::snapshot::SnapshotReader;
@@ -194,8 +195,10 @@ impl RaftStateMachine<Types> for Machine {
         let applied = applied.map_err(io::Error::other)?;
         let (last_log_id, _) = position(&applied)?;
         assert_eq!(last_log_id, meta.last_log_id, "a snapshot is of the position it names");
+        failpoint!(raftBeforeApplySnap);
         *self.built.lock() = Some(meta.clone());
         self.applied.send_replace(applied.index);
+        failpoint!(raftAfterApplySnap);
         Ok(())
     }
 

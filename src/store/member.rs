@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use keelson_etcd_api::{DiskMetrics, ETCD_VERSION, EtcdConfig, EtcdServer, serve};
+use keelson_failpoint::failpoint;
 use keelson_raft::peer::PeerTls;
 use keelson_raft::{Member, Node, NodeConfig};
 use keelson_storage::command::{Command, MemberAttributes, Op, command};
@@ -110,6 +111,7 @@ async fn say_ready(node: Node, own: MemberAttributes) {
     while node.read_index().await.is_err() {
         tokio::time::sleep(RETRY).await;
     }
+    failpoint!(await beforePublishing);
     while node.view().member_attributes().get(&own.member_id) != Some(&own) {
         let command = Command { trusted: true, ..command(Op::MemberAttributes(own.clone())) };
         if let Err(error) = node.propose(command).await {

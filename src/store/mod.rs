@@ -3,6 +3,8 @@
 mod backup;
 mod compaction;
 mod config;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod files;
 mod flags;
 mod forward;

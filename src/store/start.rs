@@ -13,6 +13,10 @@ pub fn run(arguments: &[String]) -> ExitCode {
     let variables: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
+    #[cfg(feature = "failpoints")]
+    if let Err(ended) = super::failpoints::start(&variables) {
+        return ended;
+    }
     let (settings, notes, wrong) = match gather(arguments, &variables) {
         Ok(gathered) => gathered,
         Err(ended) => {

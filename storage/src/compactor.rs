@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use keelson_failpoint::failpoint;
 use parking_lot::{Condvar, Mutex};
 
 use crate::mvcc::{ReadError, compaction, keys};
@@ -44,20 +45,25 @@ impl Compactor {
         if at.compacted != compacted {
             *at = Position { compacted, next: Vec::new() };
         }
+        failpoint!(compactAfterAcquiredBatchTxLock);
         let engine = &self.shared.engine;
         let mut step = compaction::step(&**engine, compacted, &at.next)?;
         if step.next.is_none() {
+            failpoint!(compactBeforeSetFinishedCompact);
             step.batch.put(keys::META_COMPACTION_DONE.to_vec(), keys::number(compacted));
         }
         // Written with what it counts: after a crash both are there, or neither.
         let freed = self.shared.freed.load(Ordering::Relaxed) + step.size_freed;
         step.batch.put(keys::META_FREED.to_vec(), keys::number(freed));
+        failpoint!(compactBeforeCommitBatch);
         engine.write(&step.batch)?;
+        failpoint!(compactAfterCommitBatch);
         self.shared.freed.store(freed, Ordering::Relaxed);
         match step.next {
             Some(next) => at.next = next,
             None => {
                 *at = Position::default();
+                failpoint!(compactAfterSetFinishedCompact);
                 self.shared.compaction_done.send_replace(compacted);
             }
         }

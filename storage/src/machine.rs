@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use keelson_failpoint::failpoint;
 use keelson_proto::authpb::{Role, User};
 use keelson_proto::etcdserverpb as pb;
 use keelson_proto::raft::{StoredApplied, StoredAuth, StoredLease};
@@ -147,7 +148,9 @@ impl StateMachine {
     /// Where an index does not follow the one before, and where the engine fails.
     pub fn apply(&mut self, entries: &[LogEntry]) -> Vec<ApplyResult> {
         let engine = self.shared.engine.clone();
+        failpoint!(beforeStartDBTxn);
         let mut overlay = Overlay::new(&*engine);
+        failpoint!(afterStartDBTxn);
         let mut changes = Vec::new();
         let compacted = self.compacted;
         let mut results = Vec::with_capacity(entries.len());
@@ -158,14 +161,23 @@ impl StateMachine {
             self.applied.term = entry.term;
         }
         let Some(last) = entries.last() else { return results };
+        failpoint!(commitBeforePreCommitHook);
         self.write_position(&mut overlay);
+        failpoint!(commitAfterPreCommitHook);
+        let compacts = self.compacted != compacted;
+        if compacts {
+            failpoint!(compactBeforeCommitScheduledCompact);
+        }
         self.shared.begin_write();
+        failpoint!(beforeWritebackBuf);
         engine.write(&overlay.batch).expect("the engine takes the batch, or the node stops");
+        failpoint!(afterWritebackBuf);
         self.shared.revision.store(self.revision, Ordering::SeqCst);
         self.shared.compacted.store(self.compacted, Ordering::SeqCst);
         self.shared.applied.store(last.index, Ordering::SeqCst);
         self.shared.end_write();
-        if self.compacted != compacted {
+        if compacts {
+            failpoint!(compactAfterCommitScheduledCompact);
             self.hub.compacted(self.compacted);
             self.shared.compaction_wanted.set(self.compacted);
         }
@@ -220,12 +232,16 @@ impl StateMachine {
         let applied = snapshot::read_head(&mut source)?;
         let engine = self.shared.engine.clone();
         let mut entries = snapshot::Entries::new(&mut source);
+        failpoint!(raftBeforeSaveSnap);
         let staged = engine
             .stage(&mut entries)
             .map_err(|error| entries.take_error().unwrap_or(error.into()))?;
+        failpoint!(raftAfterSaveSnap);
         // From here on no reader may hold the old positions against the new content.
         let _no_readers = shared.content.write();
+        failpoint!(applyBeforeOpenSnapshot);
         staged()?;
+        failpoint!(applyAfterOpenSnapshot);
         self.compactor.reset();
         self.load().map_err(|error| SnapshotError::Content(error.to_string()))?;
         assert_eq!(self.applied, applied, "the snapshot's head and its content");
@@ -241,12 +257,19 @@ impl StateMachine {
         changes: &mut Vec<Change>,
     ) -> ApplyResult {
         match &entry.payload {
-            Payload::Blank => Ok(Reply::Done { revision: self.revision }),
+            Payload::Blank => {
+                failpoint!(beforeApplyOneEntryNormal);
+                Ok(Reply::Done { revision: self.revision })
+            }
             Payload::Membership(membership) => {
+                failpoint!(beforeApplyOneConfChange);
                 self.applied.membership = Some(membership.clone());
                 Ok(Reply::Done { revision: self.revision })
             }
-            Payload::Command(command) => self.apply_command(entry.index, command, overlay, changes),
+            Payload::Command(command) => {
+                failpoint!(beforeApplyOneEntryNormal);
+                self.apply_command(entry.index, command, overlay, changes)
+            }
         }
     }
 
@@ -581,7 +604,9 @@ impl Flusher {
         if self.flushed() >= applied {
             return;
         }
+        failpoint!(beforeCommit);
         self.shared.engine.flush().expect("the engine flushes, or the node stops");
+        failpoint!(afterCommit);
         self.shared.flushed.fetch_max(applied, Ordering::SeqCst);
     }
 

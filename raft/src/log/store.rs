@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use keelson_failpoint::failpoint;
 use keelson_storage::disk::Disk;
 use keelson_storage::wal::{
     EntryPosition, Identity, Index, Record, Recovered, Wal, WalError, WalOptions, WalQueue,
@@ -256,6 +257,7 @@ impl RaftLogStorage<Types> for LogStore {
             if let Ok(places) = &result {
                 shared.written(first, places);
             }
+            failpoint!(raftBeforeAdvance);
             callback.io_completed(result.map(|_| ()).map_err(io::Error::other));
         };
         self.shared.queue.submit(records, Box::new(completion));

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use keelson_failpoint::failpoint;
 use parking_lot::Mutex;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
@@ -118,6 +119,7 @@ async fn read_replies(
     calls: Arc<Mutex<Calls>>,
 ) {
     while let Ok(Some(frame)) = reader.next().await {
+        failpoint!(await raftDropHeartbeat => continue);
         let caller = calls.lock().waiting.remove(&frame.call);
         if let Some(caller) = caller {
             let _ = caller.send(frame);

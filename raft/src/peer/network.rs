@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use futures::{FutureExt, Stream, StreamExt, stream};
+use keelson_failpoint::failpoint;
 use keelson_proto::raft as pb;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -120,6 +121,7 @@ impl NetStreamAppend<Types> for PeerClient {
                 .map_err(|error| unreachable(&error))?;
             let replies = input
                 .map(move |request| {
+                    failpoint!(raftBeforeLeaderSend);
                     let call = channel.call(|number| encode(kind, number, &wire::append(&request)));
                     append_reply(call, limit)
                 })

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
+use keelson_failpoint::failpoint;
 use keelson_proto::raft as pb;
 use keelson_storage::view::View;
 use openraft::raft::TransferLeaderRequest;
@@ -91,16 +92,23 @@ impl Service {
             tokio::select! {
                 biased;
                 Some(reply) = appends.next(), if !appends.is_empty() => {
+                    failpoint!(await raftBeforeFollowerSend);
                     send(&outbox, reply).await?;
                 }
                 frame = reader.next() => {
                     let Some(frame) = frame? else { return Ok(()) };
+                    if frame.kind != Kind::SnapshotHead {
+                        failpoint!(await raftDropHeartbeat => continue);
+                    }
                     match frame.kind {
                         Kind::Append | Kind::Heartbeat => {
                             // Polled once at once: entries reach consensus in the order they came.
                             let mut reply = self.append(&frame)?;
                             match (&mut reply).now_or_never() {
-                                Some(reply) => send(&outbox, reply).await?,
+                                Some(reply) => {
+                                    failpoint!(await raftBeforeFollowerSend);
+                                    send(&outbox, reply).await?;
+                                }
                                 None => appends.push(reply),
                             }
                         }
@@ -226,10 +234,12 @@ impl Service {
             }
             Kind::KeepAlive => {
                 let keep_alive: pb::KeepAlive = frame.decode()?;
+                failpoint!(await beforeServeHTTPLeaseRenew);
                 Ok(reply(frame.call, &self.leases.renew_here(keep_alive.id).await))
             }
             Kind::TimeToLive => {
                 let wanted: pb::TimeToLive = frame.decode()?;
+                failpoint!(await beforeLookupWhenForwardLeaseTimeToLive);
                 Ok(reply(frame.call, &self.leases.remaining_here(wanted.id).await))
             }
             Kind::Hash => {

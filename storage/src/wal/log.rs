@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use keelson_failpoint::failpoint;
 use parking_lot::RwLock;
 
 use super::batch::{BATCH_FRAME, BatchHead};
@@ -279,7 +280,9 @@ impl Wal {
     }
 
     fn try_sync(&mut self) -> Result<(), WalError> {
+        failpoint!(walBeforeSync);
         self.file.sync_data().map_err(|error| WalError::io("sync", &self.path(), error))?;
+        failpoint!(walAfterSync);
         self.synced = self.tail;
         Ok(())
     }

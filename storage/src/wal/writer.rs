@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use keelson_failpoint::failpoint;
 use parking_lot::{Condvar, Mutex};
 
 use super::error::WalError;
@@ -167,8 +168,10 @@ impl WalWriter {
             (std::mem::take(&mut waiting.submissions), waiting.committed.take())
         };
         let committed = committed.map(Record::Committed);
+        failpoint!(raftBeforeSave);
         match self.write_and_sync(&submissions, committed.as_ref()) {
             Ok(purged) => {
+                failpoint!(raftAfterSave);
                 let mut places = self.places.as_slice();
                 for submission in submissions {
                     let (own, rest) = places.split_at(submission.entries);
@@ -177,6 +180,7 @@ impl WalWriter {
                 }
                 if purged {
                     self.wal.remove_released()?;
+                    failpoint!(raftAfterWALRelease);
                 }
                 self.wal.fill_ahead()?;
                 Ok(true)

@@ -1,6 +1,7 @@
 //! RangeStream: a range in parts, all of one revision, so that no answer grows with the range.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use keelson_failpoint::failpoint;
 use keelson_proto::etcdserverpb as pb;
 use keelson_storage::mvcc::check;
 use pb::range_request::{SortOrder, SortTarget};
@@ -49,6 +50,7 @@ async fn send(face: &EtcdFace, wanted: pb::RangeRequest, parts: &Parts) -> Resul
     let (mut keys, mut sent) = (FIRST_KEYS, 0);
     let mut whole: Option<(pb::ResponseHeader, i64)> = None;
     loop {
+        failpoint!(await beforeRangeStreamChunk);
         let left = if wanted.limit > 0 { wanted.limit - sent } else { i64::MAX };
         request.limit = if wanted.count_only { 0 } else { keys.min(left) };
         let mut part = range(face.clone(), request.clone()).await?;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
+use keelson_failpoint::failpoint;
 use keelson_proto::etcdserverpb as pb;
 use keelson_storage::watch::{Output, WatchSpec, WatchStream};
 use pb::watch_request::RequestUnion;
@@ -88,6 +89,7 @@ impl Session {
                 permit = answers.reserve(), if !self.pending.is_empty() => {
                     let Ok(permit) = permit else { return };
                     if let Some(answer) = self.pending.pop_front() {
+                        failpoint!(await beforeSendWatchResponse);
                         permit.send(Ok(answer));
                     }
                 }
