@@ -9,6 +9,13 @@ pub enum Action {
     Write(String),
     /// Removed it.
     Delete,
+    /// Put this in the place of that, which was there.
+    Swap {
+        /// What was there.
+        from: Option<String>,
+        /// What is there now.
+        to: Option<String>,
+    },
     /// Read it and was told this.
     Read(Option<String>),
 }

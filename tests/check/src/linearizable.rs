@@ -35,7 +35,7 @@ impl Violation {
         let near = self.operations.iter().skip(place.saturating_sub(OPERATIONS));
         let read = match &self.stuck.action {
             Action::Read(Some(value)) => Some(Action::Write(value.clone())),
-            Action::Read(None) | Action::Write(_) | Action::Delete => None,
+            Action::Read(None) | Action::Write(_) | Action::Delete | Action::Swap { .. } => None,
         };
         let source = self.operations.iter().filter(|one| Some(&one.action) == read.as_ref());
         let lines = source.chain(near.take(2 * OPERATIONS));
@@ -76,9 +76,7 @@ fn check_register(key: &str, operations: &[&Operation]) -> Result<(), Box<Violat
     let mut next: Option<Vec<usize>> = None;
     loop {
         // The first return among what is open: nothing called after it may come before it.
-        let open = (0..operations.len()).filter(|at| !done.has(*at));
-        let deadline = open.filter_map(|at| Some((operations[at].returned?, at))).min();
-        let Some((deadline, first_to_return)) = deadline else {
+        let Some((deadline, first_to_return)) = first_return(operations, &done) else {
             return Ok(());
         };
         if steps.len() >= longest.0 {
@@ -116,6 +114,23 @@ fn check_register(key: &str, operations: &[&Operation]) -> Result<(), Box<Violat
     }
 }
 
+/// The first return among what is not done, and whose it is.
+fn first_return(operations: &[&Operation], done: &Set) -> Option<(u64, usize)> {
+    let mut first: Option<(u64, usize)> = None;
+    for at in done.first_out()..operations.len() {
+        // They stand in the order of their calls: whoever is called after a return returns later.
+        if first.is_some_and(|(returned, _)| operations[at].called > returned) {
+            break;
+        }
+        if let Some(returned) = operations[at].returned
+            && !done.has(at)
+        {
+            first = Some(first.unwrap_or((returned, at)).min((returned, at)));
+        }
+    }
+    first
+}
+
 /// What may come next, the best last. A read that sees the value may always come at once, so it is
 /// the only choice; of the others, what must be done soonest is best, and what may never have
 /// happened is tried only for a read that needs it.
@@ -125,28 +140,35 @@ fn candidates(
     value: Option<&str>,
     deadline: u64,
 ) -> Vec<usize> {
-    let may = |at: &usize| !done.has(*at) && operations[*at].called <= deadline;
+    let called_by_then = |at: &usize| operations[*at].called <= deadline;
+    let may = || {
+        let called = (done.first_out()..operations.len()).take_while(called_by_then);
+        called.filter(|at| !done.has(*at))
+    };
     let sees = |at: &usize| match &operations[*at].action {
         Action::Read(read) => read.as_deref() == value,
-        Action::Write(_) | Action::Delete => false,
+        Action::Write(_) | Action::Delete | Action::Swap { .. } => false,
     };
-    if let Some(read) = (0..operations.len()).filter(may).find(sees) {
+    if let Some(read) = may().find(sees) {
         return vec![read];
     }
     let needed = |at: &usize| {
         let result = match &operations[*at].action {
             Action::Write(written) => Some(written.as_str()),
             Action::Delete => None,
+            Action::Swap { to, .. } => to.as_deref(),
             Action::Read(_) => return false,
         };
         operations[*at].returned.is_some()
-            || (0..operations.len()).any(|other| {
+            || (done.first_out()..operations.len()).any(|other| {
                 !done.has(other)
+                    && other != *at
                     && matches!(&operations[other].action,
-                        Action::Read(read) if read.as_deref() == result)
+                        Action::Read(seen) | Action::Swap { from: seen, .. }
+                        if seen.as_deref() == result)
             })
     };
-    let mut choices: Vec<usize> = (0..operations.len()).filter(may).filter(needed).collect();
+    let mut choices: Vec<usize> = may().filter(needed).collect();
     choices.sort_by_key(|at| std::cmp::Reverse(operations[*at].returned.unwrap_or(u64::MAX)));
     choices
 }
@@ -158,6 +180,7 @@ fn apply(action: &Action, value: Option<&String>) -> Option<Option<String>> {
         Action::Write(written) => Some(Some(written.clone())),
         Action::Delete => Some(None),
         Action::Read(read) => (read.as_ref() == value).then(|| read.clone()),
+        Action::Swap { from, to } => (from.as_ref() == value).then(|| to.clone()),
     }
 }
 
@@ -172,6 +195,13 @@ impl Set {
 
     fn has(&self, at: usize) -> bool {
         self.0[at / 64] >> (at % 64) & 1 == 1
+    }
+
+    /// Where the first one stands that is not in the set.
+    fn first_out(&self) -> usize {
+        let full = self.0.iter().take_while(|word| **word == u64::MAX).count();
+        let rest = self.0.get(full).map_or(0, |word| word.trailing_ones() as usize);
+        full * 64 + rest
     }
 
     fn put(&mut self, at: usize) {
@@ -238,6 +268,26 @@ mod tests {
     }
 
     #[test]
+    fn a_swap_happens_only_where_what_it_expects_is() {
+        let swap = |from: Option<&str>, to: Option<&str>| Action::Swap {
+            from: from.map(str::to_owned),
+            to: to.map(str::to_owned),
+        };
+        let create = operation(swap(None, Some("a")), 1, Some(2));
+        let update = operation(swap(Some("a"), Some("b")), 3, Some(4));
+        let again = operation(swap(Some("a"), Some("c")), 5, Some(6));
+        assert!(check(vec![create.clone(), update.clone(), read(Some("b"), 5, 6)]));
+        assert!(!check(vec![create.clone(), update.clone(), again.clone()]));
+        assert!(!check(vec![write("x", 0, 0), create.clone()]));
+        // One that was never answered explains a later one, and happens once.
+        let unknown = operation(swap(Some("b"), Some("a")), 5, None);
+        let late = Operation { called: 7, returned: Some(8), ..again };
+        assert!(check(vec![create.clone(), update.clone(), unknown.clone(), late.clone()]));
+        let later = Operation { called: 9, returned: Some(10), ..update.clone() };
+        assert!(!check(vec![create, update, unknown, late, later]));
+    }
+
+    #[test]
     fn a_stale_read_is_found_among_many_operations() {
         let mut history: Vec<Operation> = Vec::new();
         for number in 0..200 {
@@ -253,7 +303,7 @@ mod tests {
         /// A history made by really doing the operations at one moment each is linearizable.
         #[test]
         fn a_history_that_happened_is_linearizable(
-            steps in prop::collection::vec((0u8..3, 0u64..30, 0u64..30), 1..40)
+            steps in prop::collection::vec((0u8..4, 0u64..30, 0u64..30), 1..40)
         ) {
             let mut value = None;
             let mut operations = Vec::new();
@@ -262,11 +312,13 @@ mod tests {
                 let action = match kind {
                     0 => Action::Write(number.to_string()),
                     1 => Action::Delete,
+                    2 => Action::Swap { from: value.clone(), to: Some(number.to_string()) },
                     _ => Action::Read(value.clone()),
                 };
                 match &action {
                     Action::Write(written) => value = Some(written.clone()),
                     Action::Delete => value = None,
+                    Action::Swap { to, .. } => value.clone_from(to),
                     Action::Read(_) => {}
                 }
                 operations.push(operation(action, moment - early, Some(moment + late)));
