@@ -61,10 +61,28 @@ impl From<Status> for StoreError {
         if message.starts_with("etcdserver: request timed out") {
             return Self::TimedOut(message);
         }
+        // Made on this side: the connection broke, and whatever was sent may have arrived.
+        if std::error::Error::source(&status).is_some() {
+            return Self::Unavailable(message);
+        }
         match status.code() {
             Code::Unavailable => Self::Unavailable(message),
             Code::DeadlineExceeded | Code::Cancelled => Self::TimedOut(message),
             code => Self::Refused { code: code as i32, message },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_connection_leaves_a_write_open_and_a_refusal_does_not() {
+        let broken = Status::from_error(Box::new(std::io::Error::other("reset")));
+        assert_eq!(broken.code(), Code::Unknown);
+        assert!(StoreError::from(broken).is_unknown());
+        let refused = Status::unknown("etcdserver: too many requests");
+        assert!(!StoreError::from(refused).is_unknown());
     }
 }
