@@ -1,7 +1,8 @@
 //! Snapshot files: made from a stopped member, looked at, and turned into a new member.
 //!
 //! A file is the stream of `keelson_storage::snapshot`, zeros up to a multiple of 512 bytes, and
-//! the SHA-256 of all before it: the form in which `etcdctl snapshot save` gets it too.
+//! the SHA-256 of all before it: the form in which `etcdctl snapshot save` gets it too. etcd's own
+//! snapshots, which are its database and the same hash, are read as well.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read, Seek as _, SeekFrom, Write as _};
@@ -10,22 +11,21 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use keelson_proto::raft as pb;
+use keelson_storage::bolt::BoltFile;
 use keelson_storage::disk::{Disk as _, RealDisk};
-use keelson_storage::engine::{Engine as _, RocksDb, RocksOptions, SortedMap, WriteBatch};
+use keelson_storage::engine::{Engine, SortedMap};
+use keelson_storage::import::import;
 use keelson_storage::machine::{Options, StateMachine};
 use keelson_storage::mvcc::keys;
-use keelson_storage::wal::{Identity, LogId, Record, Vote, Wal, WalOptions};
-use prost::Message as _;
+use keelson_storage::snapshot;
 use ring::digest::{Context as Hasher, SHA256, SHA256_OUTPUT_LEN};
 
 use super::config::Config;
-use super::{identity, make_private, offline};
+use super::founding::Founding;
+use super::offline;
 
 /// The content is filled up to a multiple of this.
 const BLOCK_BYTES: u64 = 512;
-/// Where the log of a restored member begins: entries before it are the snapshot.
-const BEGIN: LogId = LogId { term: 1, index: 1 };
 
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -112,9 +112,7 @@ fn open(path: &Path, check: bool) -> Result<(File, u64)> {
 pub fn load(path: &Path) -> Result<(StateMachine, Arc<SortedMap>)> {
     let (file, content) = open(path, true)?;
     let engine = Arc::new(SortedMap::new());
-    let mut machine = StateMachine::open(engine.clone(), Options::default())?;
-    machine.install(BufReader::new(file).take(content)).context("read the snapshot")?;
-    Ok((machine, engine))
+    Ok((fill(path, file, content, engine.clone())?, engine))
 }
 
 /// What a file holds.
@@ -149,83 +147,60 @@ pub struct RestoreWith {
     pub bump_revision: i64,
 }
 
-/// Makes a new member of a new cluster from a file; every founder does so, from the same file.
+/// Makes a new member of a new cluster from a file, our own or etcd's.
 // upstream: etcd v3.7, `etcdutl snapshot restore`
 pub fn restore(path: &Path, config: &Config, with: RestoreWith) -> Result<()> {
-    let founders = config.founders().map_err(anyhow::Error::msg)?;
-    let data_dir = config.data_dir();
-    let dir = data_dir.join("member");
-    if dir.exists() {
-        bail!("data-dir {:?} not empty or could not be read", data_dir.display().to_string());
-    }
+    let founding = Founding::new(config)?;
     let (file, content) = open(path, with.checks_hash)?;
-    let token = config.0.text("initial-cluster-token");
-    let ids: Vec<u64> = founders.values().map(|urls| identity::member(urls, token)).collect();
-    let node_id = identity::member(&config.peer_urls(), token);
-    let cluster_id = identity::cluster(ids.clone());
-    let membership = pb::Membership {
-        id: Some(pb::LogId { term: BEGIN.term, index: BEGIN.index }),
-        configs: vec![pb::Voters { ids: ids.clone() }],
-        peers: founders
-            .iter()
-            .map(|(name, urls)| pb::Peer {
-                id: identity::member(urls, token),
-                name: name.clone(),
-                peer_urls: urls.clone(),
-                ..Default::default()
-            })
-            .collect(),
-    };
-    let head = pb::StoredApplied {
-        term: BEGIN.term,
-        index: BEGIN.index,
-        membership: membership.encode_to_vec().into(),
-        has_membership: true,
-    };
-    make_private(&dir)?;
-    let engine = Arc::new(
-        RocksDb::open(&dir.join("db"), RocksOptions::default()).context("open the engine")?,
-    );
-    let mut machine = StateMachine::open(engine.clone(), Options::default())?;
-    machine.install(BufReader::new(file).take(content)).context("read the snapshot")?;
-    let revision = machine.view().revision() + with.bump_revision;
-    let known = machine.view().member_attributes();
-    drop(machine);
-    let mut batch = WriteBatch::default();
-    batch.put(keys::META_APPLIED.to_vec(), head.encode_to_vec().into());
-    if with.bump_revision > 0 {
-        batch.put(keys::META_REVISION.to_vec(), keys::number(revision));
-        batch.put(keys::META_COMPACTED.to_vec(), keys::number(revision));
-    }
-    for member in known.into_keys() {
-        batch.delete(keys::member(member));
-    }
-    engine.write(&batch)?;
-    engine.flush().context("make the state durable")?;
-
-    let identity = Identity { cluster_id, node_id };
-    let (mut log, _) =
-        Wal::open(Arc::new(RealDisk), &dir.join("wal"), identity, WalOptions::default())?;
-    let records = [
-        Record::Vote(Vote { term: BEGIN.term, node: node_id, committed: false }),
-        Record::Purge(BEGIN),
-        Record::Committed(BEGIN),
-    ];
-    log.write(records.iter(), &mut Vec::new())?;
-    log.sync()?;
-    RealDisk.sync_dir(&dir).context("sync the directory")?;
-    for id in ids {
-        tracing::info!(
-            "cluster-id" = format!("{cluster_id:x}"),
-            "added-peer-id" = format!("{id:x}"),
-            "added member"
-        );
-    }
+    let mut revision = 0;
+    founding.make(config, |engine, batch| {
+        let machine = fill(path, file, content, engine.clone())?;
+        revision = machine.view().revision() + with.bump_revision;
+        if with.bump_revision > 0 {
+            batch.put(keys::META_REVISION.to_vec(), keys::number(revision));
+            batch.put(keys::META_COMPACTED.to_vec(), keys::number(revision));
+        }
+        for member in machine.view().member_attributes().into_keys() {
+            batch.delete(keys::member(member));
+        }
+        Ok(())
+    })?;
     tracing::info!(
         path = %path.display(),
-        "data-dir" = %data_dir.display(),
+        "data-dir" = %founding.data_dir().display(),
         revision,
         "restored snapshot"
     );
     Ok(())
+}
+
+/// Puts a file's content into an empty engine, and opens it.
+fn fill(
+    path: &Path,
+    mut file: File,
+    content: u64,
+    engine: Arc<dyn Engine>,
+) -> Result<StateMachine> {
+    // A machine that runs would compact what is about to be replaced.
+    let options = Options { compaction_thread: false };
+    let mut begin = Vec::new();
+    Read::by_ref(&mut file).take(snapshot::MAGIC.len() as u64).read_to_end(&mut begin)?;
+    file.seek(SeekFrom::Start(0))?;
+    if begin == snapshot::MAGIC {
+        let mut machine = StateMachine::open(engine, options)?;
+        machine.install(BufReader::new(file).take(content)).context("read the snapshot")?;
+        return Ok(machine);
+    }
+    let bolt = BoltFile::open(RealDisk.open_read(path)?, content)?;
+    let imported = import(&bolt, &*engine)?;
+    tracing::info!(
+        revision = imported.revision,
+        "compact-revision" = imported.compacted,
+        versions = imported.versions,
+        leases = imported.leases,
+        users = imported.users,
+        roles = imported.roles,
+        "read the data of an etcd"
+    );
+    Ok(StateMachine::open(engine, options)?)
 }

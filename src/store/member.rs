@@ -219,7 +219,7 @@ fn hosts<'a>(urls: impl Iterator<Item = &'a super::flags::Url>) -> Vec<String> {
 }
 
 /// With `--wal-dir` the log is kept there, and found by a link.
-fn place_log(config: &Config, dir: &Path) -> Result<()> {
+pub fn place_log(config: &Config, dir: &Path) -> Result<()> {
     let Some(wanted) = config.0.path("wal-dir") else { return Ok(()) };
     let link = dir.join("wal");
     if std::fs::symlink_metadata(&link).is_ok() {

@@ -8,6 +8,7 @@ mod failpoints;
 mod files;
 mod flags;
 mod forward;
+mod founding;
 mod identity;
 mod listen;
 mod member;

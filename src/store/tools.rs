@@ -56,6 +56,9 @@ enum Tool {
     /// Snapshot files.
     #[command(subcommand)]
     Snapshot(Snapshot),
+    /// Make a new member of a new cluster from a snapshot of etcd, or from its `member/snap/db`:
+    /// with every revision, lease, user and role. Copied from a data directory, it has no hash.
+    Import(Restore),
     /// Nothing needs to be defragmented: says so.
     Defrag(Files),
     /// Data of another etcd version: not a thing here.
@@ -154,7 +157,7 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
         Tool::Snapshot(Snapshot::Status { file }) => {
             print_snapshot(&backup::status(&file)?, format)?
         }
-        Tool::Snapshot(Snapshot::Restore(restore)) => restore.run()?,
+        Tool::Import(restore) | Tool::Snapshot(Snapshot::Restore(restore)) => restore.run()?,
         Tool::Defrag(at) => {
             drop(offline::open(&at.data_dir)?);
             println!("finished defragmenting directory[{}]", at.data_dir.display());

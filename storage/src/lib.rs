@@ -5,11 +5,13 @@
 
 pub mod auth;
 pub mod backup;
+pub mod bolt;
 pub mod command;
 pub mod compactor;
 pub mod disk;
 pub mod engine;
 pub mod entry;
+pub mod import;
 pub mod lease;
 pub mod machine;
 pub mod mvcc;

@@ -15,7 +15,8 @@ use thiserror::Error;
 use crate::engine::{EngineError, Export};
 use crate::machine::Applied;
 
-const MAGIC: &[u8; 8] = b"KEELSNAP";
+/// How every snapshot begins.
+pub const MAGIC: &[u8; 8] = b"KEELSNAP";
 const VERSION: u32 = 1;
 const END: u32 = u32::MAX;
 /// A chunk is handed out once it has this size.
