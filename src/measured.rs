@@ -134,6 +134,11 @@ impl<E: Engine> Engine for MeasuredEngine<E> {
         Ok(())
     }
 
+    fn defragment(&self) -> Result<(), EngineError> {
+        let _shown = self.metrics.defragmenting();
+        self.engine.defragment()
+    }
+
     fn export(&self) -> Result<Export, EngineError> {
         self.engine.export()
     }

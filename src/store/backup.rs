@@ -109,15 +109,15 @@ fn open(path: &Path, check: bool) -> Result<(File, u64)> {
 }
 
 /// The content of a file, in memory.
-pub fn load(path: &Path) -> Result<(StateMachine, Arc<SortedMap>)> {
-    let (file, content) = open(path, true)?;
+pub fn load(path: &Path, checks_hash: bool) -> Result<(StateMachine, Arc<SortedMap>)> {
+    let (file, content) = open(path, checks_hash)?;
     let engine = Arc::new(SortedMap::new());
     Ok((fill(path, file, content, engine.clone())?, engine))
 }
 
 /// What a file holds.
 pub fn status(path: &Path) -> Result<Status> {
-    let (machine, engine) = load(path)?;
+    let (machine, engine) = load(path, true)?;
     let mut total_key = 0;
     for entry in engine.export()? {
         let (key, _) = entry?;

@@ -2,7 +2,9 @@
 
 mod backup;
 mod compaction;
+mod completion;
 mod config;
+mod export;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod files;

@@ -3,11 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use keelson_storage::engine::Engine as _;
+use keelson_storage::machine::StateMachine;
 use serde_json::json;
 
+use super::completion::Shell;
 use super::config::Config;
+use super::export::{Export, Form};
 use super::flags::Settings;
 use super::{backup, files, offline, repair};
 use crate::logging::{self, Outputs, StoreLog, Zap};
@@ -52,6 +56,9 @@ enum Tool {
         /// Of this revision; 0: the newest.
         #[arg(long, default_value_t = 0)]
         rev: i64,
+        /// Take a file without a hash, such as one that was copied from a data directory.
+        #[arg(long, conflicts_with = "data_dir")]
+        skip_hash_check: bool,
     },
     /// Snapshot files.
     #[command(subcommand)]
@@ -59,7 +66,10 @@ enum Tool {
     /// Make a new member of a new cluster from a snapshot of etcd, or from its `member/snap/db`:
     /// with every revision, lease, user and role. Copied from a data directory, it has no hash.
     Import(Restore),
-    /// Nothing needs to be defragmented: says so.
+    /// Print every key as puts that stock etcdctl reads, in a shell script; with `-w json`, as an
+    /// object a line.
+    Export(Export),
+    /// Give the disk back what deleted data of a member that does not run still takes.
     Defrag(Files),
     /// Data of another etcd version: not a thing here.
     Migrate {
@@ -69,6 +79,11 @@ enum Tool {
     },
     /// The versions.
     Version,
+    /// Print a script that completes the tools' names and flags.
+    Completion {
+        /// The shell it is for.
+        shell: Shell,
+    },
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -152,14 +167,25 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
         Tool::DumpLog(at) => files::dump(&at)?,
         Tool::Repair(at) => repair::run(&at.data_dir)?,
         Tool::Status(at) => status(&at, format)?,
-        Tool::Hashkv { file, data_dir, rev } => hash_kv(file, data_dir, rev, format)?,
+        Tool::Hashkv { file: Some(file), rev, skip_hash_check, .. } => {
+            let (machine, _engine) = backup::load(&file, !skip_hash_check)?;
+            hash_kv(&machine, rev, format)?;
+        }
+        Tool::Hashkv { file: None, data_dir, rev, .. } => {
+            let data_dir = data_dir.context("a snapshot file or --data-dir is needed")?;
+            hash_kv(&offline::open(&data_dir)?.machine, rev, format)?;
+        }
         Tool::Snapshot(Snapshot::Save { file, at }) => backup::save(&at.data_dir, &file)?,
         Tool::Snapshot(Snapshot::Status { file }) => {
             print_snapshot(&backup::status(&file)?, format)?
         }
         Tool::Import(restore) | Tool::Snapshot(Snapshot::Restore(restore)) => restore.run()?,
+        Tool::Export(export) => export.run(match format {
+            Format::Json => Form::JsonLines,
+            Format::Simple | Format::Fields | Format::Table => Form::Script,
+        })?,
         Tool::Defrag(at) => {
-            drop(offline::open(&at.data_dir)?);
+            offline::open(&at.data_dir)?.engine.defragment()?;
             println!("finished defragmenting directory[{}]", at.data_dir.display());
         }
         Tool::Migrate { rest: _ } => {
@@ -168,6 +194,9 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
         Tool::Version => {
             println!("etcdutl version: {}", keelson_etcd_api::ETCD_VERSION);
             println!("API version: 3.7");
+        }
+        Tool::Completion { shell } => {
+            print!("{}", shell.script(&Tools::command()));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -224,24 +253,8 @@ fn status(at: &Files, format: Format) -> Result<()> {
     Ok(())
 }
 
-fn hash_kv(
-    file: Option<PathBuf>,
-    data_dir: Option<PathBuf>,
-    revision: i64,
-    format: Format,
-) -> Result<()> {
-    let (hash, held) = match (file, data_dir) {
-        (Some(file), _) => {
-            let (machine, _engine) = backup::load(&file)?;
-            (machine.view().hash_kv(revision)?, None)
-        }
-        (None, Some(dir)) => {
-            let member = offline::open(&dir)?;
-            (member.machine.view().hash_kv(revision)?, Some(member))
-        }
-        (None, None) => bail!("a snapshot file or --data-dir is needed"),
-    };
-    drop(held);
+fn hash_kv(machine: &StateMachine, revision: i64, format: Format) -> Result<()> {
+    let hash = machine.view().hash_kv(revision)?;
     let shown = json!({
         "hash": hash.hash, "hashRevision": hash.revision, "compactRevision": hash.compacted,
     });

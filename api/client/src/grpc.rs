@@ -78,6 +78,11 @@ impl GrpcStore {
         Ok(Self { channel })
     }
 
+    /// For what the store's trait does not say.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     fn kv(&self) -> KvClient<Channel> {
         KvClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }

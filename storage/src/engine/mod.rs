@@ -86,6 +86,11 @@ pub trait Engine: Reader + Send + Sync + 'static {
     /// Makes durable all that was written before the call.
     fn flush(&self) -> Result<(), EngineError>;
 
+    /// Gives back to the disk what deleted and replaced entries still take; others go on meanwhile.
+    fn defragment(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// All entries as of this call, while writing goes on.
     fn export(&self) -> Result<Export, EngineError>;
 

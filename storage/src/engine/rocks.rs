@@ -14,8 +14,9 @@ use std::sync::mpsc::sync_channel;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIteratorWithThreadMode, FlushOptions,
-    IteratorMode, LogLevel, Options, ReadOptions, WriteOptions,
+    BlockBasedOptions, BottommostLevelCompaction, Cache, CompactOptions, DB, DBCompressionType,
+    DBRawIteratorWithThreadMode, FlushOptions, IteratorMode, LogLevel, Options, ReadOptions,
+    WriteOptions,
 };
 
 use super::{Direction, Engine, EngineError, Export, Reader, Staged, Visitor, WriteBatch};
@@ -137,6 +138,17 @@ impl Engine for RocksDb {
         let mut options = FlushOptions::default();
         options.set_wait(true);
         db.flush_opt(&options).map_err(|error| rocks_error(&db, &error))
+    }
+
+    /// Rewrites all of it: a range of files that nobody deletes from would keep its dead entries.
+    fn defragment(&self) -> Result<(), EngineError> {
+        self.flush()?;
+        let db = self.db();
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        options.set_exclusive_manual_compaction(false);
+        db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
+        Ok(())
     }
 
     /// A thread of its own holds the iterator, since it borrows the database; it ends with the

@@ -1,7 +1,7 @@
 //! How long the disk takes: told by those who open the files, shown beside all else.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::histogram::Histogram;
 use super::text::Text;
@@ -14,6 +14,22 @@ pub struct DiskMetrics {
     wal_written_bytes: AtomicU64,
     commits: Histogram,
     flushes: Histogram,
+    defragmentations: Histogram,
+    defragmenting: AtomicU64,
+}
+
+/// A defragmentation that goes on; dropped when it ends.
+#[derive(Debug)]
+pub struct Defragmenting<'a> {
+    metrics: &'a DiskMetrics,
+    began: Instant,
+}
+
+impl Drop for Defragmenting<'_> {
+    fn drop(&mut self) {
+        self.metrics.defragmenting.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.defragmentations.observe(self.began.elapsed());
+    }
 }
 
 impl Default for DiskMetrics {
@@ -24,6 +40,8 @@ impl Default for DiskMetrics {
             wal_written_bytes: AtomicU64::new(0),
             commits: Histogram::new(0.001, 14),
             flushes: Histogram::new(0.001, 14),
+            defragmentations: Histogram::new(0.1, 13),
+            defragmenting: AtomicU64::new(0),
         }
     }
 }
@@ -50,6 +68,12 @@ impl DiskMetrics {
         self.flushes.observe(took);
     }
 
+    /// The engine is being defragmented.
+    pub fn defragmenting(&self) -> Defragmenting<'_> {
+        self.defragmenting.fetch_add(1, Ordering::Relaxed);
+        Defragmenting { metrics: self, began: Instant::now() }
+    }
+
     pub(super) fn write(&self, out: &mut Text) {
         for (name, help, histogram) in [
             (
@@ -72,10 +96,20 @@ impl DiskMetrics {
                 "The latency distributions of fsyncing the state.",
                 &self.flushes,
             ),
+            (
+                "etcd_disk_backend_defrag_duration_seconds",
+                "The latency distribution of backend defragmentation.",
+                &self.defragmentations,
+            ),
         ] {
             out.head(name, "histogram", help);
             histogram.write(name, "", out);
         }
+        out.gauge(
+            "etcd_disk_defrag_inflight",
+            "Whether or not defrag is active on the member. 1 means active, 0 means not.",
+            self.defragmenting.load(Ordering::Relaxed).min(1),
+        );
         out.gauge(
             "etcd_disk_wal_write_bytes_total",
             "Total number of bytes written in WAL.",
