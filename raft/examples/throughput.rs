@@ -45,7 +45,7 @@ async fn measure(
         let machine = StateMachine::open(Arc::new(engine), Options::default())?;
         let mut config = NodeConfig::new(id, 7, dir);
         config.members = known.clone();
-        config.peer_listener = Some(listener);
+        config.peer_listeners = vec![keelson_raft::peer::PeerListener { listener, secure: false }];
         nodes.push(Node::start(config, machine).await?);
     }
     let leader = nodes[0].leadership().wait_for(|now| now.leader.is_some()).await?.leader;

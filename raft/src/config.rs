@@ -1,7 +1,6 @@
 //! NodeConfig: what a member must be told to start.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use keelson_storage::disk::{Disk, RealDisk};
 
 use crate::error::StartError;
-use crate::peer::{PeerTls, Transport};
+use crate::peer::{PeerHttp, PeerListener, PeerTls, Transport};
 use crate::types::Member;
 
 /// etcd's default.
@@ -25,14 +24,19 @@ pub struct NodeConfig {
     pub cluster_id: u64,
     /// Holds `wal/` and, while one arrives, a snapshot.
     pub data_dir: PathBuf,
-    /// The cluster's first members; looked at only when the data directory is empty.
+    /// The cluster's first members; looked at only when the data directory is empty. None: the
+    /// member joins a cluster to which it has been added.
     pub members: BTreeMap<u64, Member>,
     /// A leader is heard at least this often.
     pub heartbeat: Duration,
     /// Without a leader for this long, and up to twice that, a member stands for election.
     pub election: Duration,
-    /// Where other members connect; `None` in a cluster of one.
-    pub peer_listener: Option<TcpListener>,
+    /// Forget all members but this one, which is known under these addresses, and keep the data.
+    pub force_new_cluster: Option<Member>,
+    /// Where other members connect; none in a cluster of one.
+    pub peer_listeners: Vec<PeerListener>,
+    /// Takes connections of other members on which HTTP is spoken.
+    pub peer_http: Option<PeerHttp>,
     /// Certificates for peer connections.
     pub peer_tls: Option<PeerTls>,
     /// In the place of sockets, for a simulation.
@@ -61,7 +65,9 @@ impl NodeConfig {
             members: BTreeMap::from([(node_id, Member::default())]),
             heartbeat: HEARTBEAT,
             election: ELECTION,
-            peer_listener: None,
+            force_new_cluster: None,
+            peer_listeners: Vec::new(),
+            peer_http: None,
             peer_tls: None,
             transport: None,
             disk: Arc::new(RealDisk),

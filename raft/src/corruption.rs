@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::leadership::Leadership;
 use crate::machine::blocking;
 use crate::peers::Peers;
+use crate::propose::Propose;
 use crate::runtime::Runtime;
 
 /// This member's hash up to a revision.
@@ -62,20 +63,15 @@ fn odd_ones(hashes: &BTreeMap<u64, u32>, own: u64, members: usize) -> Vec<u64> {
 }
 
 /// The task that compares again and again, while this member leads.
-pub(crate) struct CorruptionCheck<P> {
+pub(crate) struct CorruptionCheck {
     pub(crate) view: View,
     pub(crate) peers: Peers,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) interval: Duration,
-    /// Proposes a command and waits; whether it was applied.
-    pub(crate) propose: P,
+    pub(crate) propose: Propose,
 }
 
-impl<P, F> CorruptionCheck<P>
-where
-    P: Fn(Command) -> F,
-    F: Future<Output = bool>,
-{
+impl CorruptionCheck {
     /// Runs until leadership is no longer watched.
     pub(crate) async fn run(self) {
         while self.leadership.has_changed().is_ok() {

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use keelson_failpoint::failpoint;
 use keelson_proto::raft as pb;
 use keelson_proto::raft::keep_alive_reply::Fate;
-use keelson_storage::command::{Command, LeaseCheckpoints, LeaseRevoke, Op, command};
+use keelson_storage::command::{LeaseCheckpoints, LeaseRevoke, Op, command};
 use keelson_storage::lease::Expiry;
 use keelson_storage::view::View;
 use openraft::Raft;
@@ -20,6 +20,7 @@ use crate::error::LeaseError;
 use crate::leadership::Leadership;
 use crate::machine::Machine;
 use crate::peers::Peers;
+use crate::propose::Propose;
 use crate::reads::confirmed_index;
 use crate::runtime::{Moment, Runtime};
 use crate::types::Types;
@@ -154,20 +155,15 @@ fn read(reply: &pb::KeepAliveReply) -> Result<i64, LeaseError> {
 }
 
 /// The keeper's task: while this member leads, it ends leases whose time has passed.
-pub(crate) struct LeaseKeeper<P> {
+pub(crate) struct LeaseKeeper {
     pub(crate) leases: Leases,
     pub(crate) leadership: watch::Receiver<Leadership>,
     /// Added to each lease when this member becomes leader.
     pub(crate) grace: Duration,
-    /// Proposes a command and waits; whether it was applied.
-    pub(crate) propose: P,
+    pub(crate) propose: Propose,
 }
 
-impl<P, F> LeaseKeeper<P>
-where
-    P: Fn(Command) -> F,
-    F: Future<Output = bool>,
-{
+impl LeaseKeeper {
     /// Runs until leadership is no longer watched.
     pub(crate) async fn run(mut self) {
         let mut granted = self.leases.view.leases_changed();

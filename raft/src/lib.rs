@@ -8,10 +8,12 @@
 pub mod config;
 mod corruption;
 pub mod error;
+pub mod identity;
 mod leadership;
 mod leases;
 pub mod log;
 mod machine;
+pub mod membership;
 mod node;
 pub mod peer;
 mod peers;
@@ -26,7 +28,8 @@ pub mod types;
 pub use config::NodeConfig;
 pub use error::{LeaseError, MoveLeaderError, ProposeError, ReadError, StartError};
 pub use leadership::Leadership;
-pub use node::Node;
+pub use membership::{MemberChange, MemberError, MemberLimits, Members};
+pub use node::{Node, Stop};
 pub use status::Status;
 pub use types::Member;
 

@@ -3,7 +3,6 @@
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use keelson_storage::command::{Command, Reply};
 use keelson_storage::machine::StateMachine;
@@ -16,18 +15,29 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::config::NodeConfig;
 use crate::corruption;
 use crate::error::{LeaseError, MoveLeaderError, ProposeError, ReadError, StartError};
-use crate::leadership::Leadership;
+use crate::leadership::{Leadership, Transfer};
 use crate::leases::Leases;
 use crate::log::LogStore;
 use crate::machine::Machine;
+use crate::membership::{MemberChange, MemberError, MemberLimits, Members, Reconfigurer};
 use crate::peers::Peers;
 use crate::proposals::Proposals;
 use crate::propose::{Proposer, Work};
 use crate::reads::Reader;
-use crate::runtime::Runtime;
 use crate::start;
 use crate::status::Status;
 use crate::types::{Member, StoredMembership, Types, outer_index};
+
+/// Why a member has stopped by itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// It belongs to the cluster no more.
+    #[error("the member has been permanently removed from the cluster")]
+    Removed,
+    /// It cannot go on.
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// A member of a cluster.
 #[derive(Clone)]
@@ -50,9 +60,10 @@ pub(crate) struct Inner {
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) membership: watch::Receiver<StoredMembership>,
     pub(crate) applied: watch::Receiver<u64>,
-    pub(crate) election: Duration,
+    pub(crate) transfer: Transfer,
+    pub(crate) reconfigurer: Reconfigurer,
     /// Told when the member has stopped, with the reason.
-    pub(crate) stopped: watch::Receiver<Option<String>>,
+    pub(crate) stopped: watch::Receiver<Option<Stop>>,
     /// Consensus and peers have threads of their own; `None` in a simulation.
     pub(crate) threads: Option<tokio::runtime::Runtime>,
 }
@@ -146,7 +157,8 @@ impl Node {
         let metrics = inner.raft.metrics();
         let metrics = metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
-        let is_learner = !membership.voter_ids().any(|id| id == inner.node_id);
+        // Who will vote once it has caught up is no learner to anybody.
+        let is_learner = membership.get_node(&inner.node_id).is_some_and(|own| own.learner);
         Status {
             member_id: inner.node_id,
             cluster_id: inner.cluster_id,
@@ -160,15 +172,16 @@ impl Node {
         }
     }
 
+    /// Whether this member was added without a vote, and has none yet.
+    pub fn is_learner(&self) -> bool {
+        let membership = self.inner.membership.borrow();
+        membership.get_node(&self.inner.node_id).is_some_and(|own| own.learner)
+    }
+
     /// The members, learners included.
     pub fn members(&self) -> BTreeMap<u64, Member> {
         let membership = self.inner.membership.borrow();
         membership.membership().nodes().map(|(id, member)| (*id, member.clone())).collect()
-    }
-
-    /// The members that vote.
-    pub fn voters(&self) -> Vec<u64> {
-        self.inner.membership.borrow().membership().voter_ids().collect()
     }
 
     /// The members whose history is not that of most, as far as they can be asked and compared.
@@ -182,16 +195,31 @@ impl Node {
     /// Hands leadership to another voter; returns when it leads.
     pub async fn move_leader(&self, target: u64) -> Result<(), MoveLeaderError> {
         let inner = self.inner.clone();
-        self.on_own_threads(async move { inner.transfer(target).await })
+        self.on_own_threads(async move { inner.transfer.to(target).await })
             .await
             .unwrap_or(Err(MoveLeaderError::Stopped))
     }
 
     /// Waits until the member has stopped by itself, or by [`Node::shutdown`]; says why.
-    pub async fn stopped(&self) -> String {
+    pub async fn stopped(&self) -> Stop {
         let mut stopped = self.inner.stopped.clone();
-        let reason = stopped.wait_for(Option::is_some).await;
-        reason.ok().and_then(|reason| reason.clone()).unwrap_or_else(|| "stopped".to_owned())
+        let stop = stopped.wait_for(Option::is_some).await;
+        let stop = stop.ok().and_then(|stop| stop.clone());
+        stop.unwrap_or_else(|| Stop::Failed("stopped".to_owned()))
+    }
+
+    /// Changes the members, here or at the leader; the members after it.
+    pub fn change_members(
+        &self,
+        change: MemberChange,
+        limits: MemberLimits,
+    ) -> BoxFuture<'static, Result<Members, MemberError>> {
+        let (node, inner) = (self.clone(), self.inner.clone());
+        Box::pin(async move {
+            node.on_own_threads(async move { inner.reconfigurer.request(&change, limits).await })
+                .await
+                .unwrap_or(Err(MemberError::Stopped))
+        })
     }
 
     /// Hands leadership over where there is somebody to take it, and stops.
@@ -199,7 +227,7 @@ impl Node {
         let inner = self.inner.clone();
         let _ = self
             .on_own_threads(async move {
-                inner.hand_over().await;
+                inner.transfer.to_another().await;
                 let _ = inner.raft.shutdown().await;
                 inner.proposals.close();
                 inner.log.close();
@@ -216,52 +244,6 @@ impl Node {
             Some(threads) => threads.spawn(work).await.ok(),
             None => Some(work.await),
         }
-    }
-}
-
-impl Inner {
-    async fn hand_over(&self) {
-        let successor = self.voters_but_own().into_iter().next();
-        if let Some(successor) = successor {
-            let _ = self.transfer(successor).await;
-        }
-    }
-
-    async fn transfer(&self, target: u64) -> Result<(), MoveLeaderError> {
-        let mut leadership = self.leadership.clone();
-        if !leadership.borrow_and_update().is_own {
-            return Err(MoveLeaderError::NotLeader);
-        }
-        if target == self.node_id {
-            return Ok(());
-        }
-        if !self.voters_but_own().contains(&target) {
-            return Err(MoveLeaderError::BadTransferee);
-        }
-        let asked = self.raft.trigger().transfer_leader(target).await;
-        asked.map_err(|_| MoveLeaderError::Stopped)?;
-        let done = leadership.wait_for(|now| !now.is_own && now.leader.is_some());
-        let done = Runtime::timeout(self.election, async { done.await.map(|_| ()) });
-        match done.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(MoveLeaderError::Stopped),
-            Err(_) => Err(MoveLeaderError::Timeout),
-        }
-    }
-
-    /// Other voters, the one whose log is furthest first.
-    fn voters_but_own(&self) -> Vec<u64> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let matching = |id: &u64| {
-            let replication = metrics.replication.as_ref()?;
-            replication.get(id).copied().flatten().map(|id| id.index)
-        };
-        let membership = metrics.membership_config.membership();
-        let mut voters: Vec<u64> =
-            membership.voter_ids().filter(|id| *id != self.node_id).collect();
-        voters.sort_by_key(|id| std::cmp::Reverse(matching(id)));
-        voters
     }
 }
 

@@ -10,7 +10,10 @@ use tokio::sync::watch;
 use crate::leadership::member;
 use crate::peer::{Directory, Kind, Purpose, encode, reply_body};
 use crate::runtime::Runtime;
-use crate::types::StoredMembership;
+use crate::types::{Member, StoredMembership};
+
+/// To tell a member that it has been removed.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// Calls to members, by id; clones share connections.
 #[derive(Clone)]
@@ -53,6 +56,25 @@ impl Peers {
     /// Asks a member for the hash of its history.
     pub(crate) async fn hash(&self, member: u64, revision: i64) -> io::Result<pb::HashReply> {
         self.call(member, Kind::Hash, &pb::Hash { revision }).await
+    }
+
+    /// Asks the leader to change the members. An error of kind `NotConnected`: nothing was sent.
+    pub(crate) async fn reconfigure(
+        &self,
+        leader: u64,
+        request: &pb::Reconfigure,
+    ) -> io::Result<pb::ReconfigureReply> {
+        self.call(leader, Kind::Reconfigure, request).await
+    }
+
+    /// Tells a member that it is none any more, if it can be reached soon.
+    pub(crate) async fn farewell(&self, target: u64, member: &Member) {
+        let told = Runtime::timeout(FAREWELL_MAX, async {
+            let channel = self.directory.channel(target, member, Purpose::Requests).await?;
+            channel.send(encode(Kind::Farewell, 0, &pb::Farewell { member: target })).await
+        });
+        // It hears of it in another way too: when it comes back.
+        let _ = told.await;
     }
 
     async fn call<M: Message + Default>(

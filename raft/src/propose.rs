@@ -3,6 +3,7 @@
 //! No timer: a batch is whatever has come while others were on their way.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -10,6 +11,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use keelson_proto::raft as pb;
 use keelson_proto::raft::proposals_reply::Fate;
+use keelson_storage::command::Command;
 use openraft::Raft;
 use openraft::errors::ClientWriteError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -32,6 +34,9 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 const BATCHES_IN_FLIGHT: usize = 4;
 /// Before a refused proposal is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
+
+/// Proposes a command of this process, and waits; whether it was applied.
+pub(crate) type Propose = Arc<dyn Fn(Command) -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// Something to be proposed.
 pub(crate) enum Work {

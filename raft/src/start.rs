@@ -1,32 +1,35 @@
 //! Starts a member: opens the log, replays the state, joins its parts, and waits for what can be
 //! promised.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use keelson_storage::command::Command;
 use keelson_storage::machine::StateMachine;
 use keelson_storage::wal::Identity;
-use openraft::Raft;
 use openraft::errors::{InitializeError, RaftError};
+use openraft::{EntryPayload, Raft};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::config::NodeConfig;
 use crate::corruption::CorruptionCheck;
 use crate::error::StartError;
-use crate::leadership::{self, Leadership};
+use crate::leadership::{self, Leadership, Transfer};
 use crate::leases::{LeaseKeeper, Leases};
-use crate::log::{LogOptions, LogStore};
+use crate::log::{LogOptions, LogStore, decode_membership};
 use crate::machine::{Machine, SnapshotAfter};
-use crate::node::{Inner, Node};
+use crate::membership::{MembershipKeeper, Reconfigurer, Seeker};
+use crate::node::{Inner, Node, Stop};
 use crate::peer::{Directory, PeerNetwork, PeerServer, Service, TcpTransport, Transport};
 use crate::peers::Peers;
 use crate::proposals::Proposals;
-use crate::propose::{Proposer, ProposerTask, Work};
+use crate::propose::{Propose, Proposer, ProposerTask, Work};
 use crate::reads::{QUEUE_READERS, ReadsTask};
 use crate::runtime::{Runtime, current};
-use crate::types::{Member, StoredMembership, Types, outer_index};
+use crate::types::{Entry, Member, Membership, StoredMembership, Types, log_id, outer_index};
 
 /// Proposals that waited too long are looked for this often.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -60,21 +63,33 @@ async fn assemble(
         &LogOptions::new(config.data_dir.join("wal"), identity),
     )?;
     let pristine = log.is_pristine();
+    if let Some(own) = config.force_new_cluster.take() {
+        force_new_cluster(&log, machine.applied(), config.node_id, own)
+            .await
+            .map_err(|source| StartError::Io { action: "force a new cluster", source })?;
+    }
 
     let (view, hub) = (machine.view(), machine.hub());
     let proposals = Proposals::new();
     let after = SnapshotAfter { entries: config.snapshot_entries, bytes: config.snapshot_bytes };
     let machine = Machine::new(machine, proposals.clone(), after);
     let (applied, snapshot_due) = (machine.applied(), machine.snapshot_due());
-    let directory = Directory::new(transport.clone(), config.cluster_id, config.node_id);
+    let (leader_sender, leadership) = watch::channel(Leadership::default());
+    let (member_sender, membership) = watch::channel(StoredMembership::default());
+    let (stopped_sender, stopped) = watch::channel(None);
+    let (removed, _) = watch::channel(view.is_removed_member(config.node_id));
+    let directory = Directory::new(
+        transport.clone(),
+        config.cluster_id,
+        config.node_id,
+        membership.clone(),
+        removed.clone(),
+    );
     let network = PeerNetwork { directory: directory.clone() };
     let raft = Raft::new(config.node_id, consensus, network, log.clone(), machine)
         .await
         .map_err(|error| StartError::Consensus(error.to_string()))?;
 
-    let (leader_sender, leadership) = watch::channel(Leadership::default());
-    let (member_sender, membership) = watch::channel(StoredMembership::default());
-    let (stopped_sender, stopped) = watch::channel(None);
     let peers =
         Peers { directory, membership: membership.clone(), limit: config.request_timeout() };
     let leases = Leases::new(view.clone(), raft.clone(), applied.clone());
@@ -83,11 +98,24 @@ async fn assemble(
 
     drop(Runtime::spawn({
         let (raft, log, proposals) = (raft.clone(), log.clone(), proposals.clone());
+        let stopped_sender = stopped_sender.clone();
         async move {
             leadership::follow(raft, leader_sender, member_sender).await;
             proposals.close();
             let reason = log.failure().unwrap_or_else(|| "consensus has stopped".to_owned());
-            stopped_sender.send_replace(Some(reason));
+            stopped_sender.send_if_modified(|stop| {
+                let first = stop.is_none();
+                stop.get_or_insert(Stop::Failed(reason));
+                first
+            });
+        }
+    }));
+    drop(Runtime::spawn({
+        let (mut removed, stopped) = (removed.subscribe(), stopped_sender);
+        async move {
+            if removed.wait_for(|removed| *removed).await.is_ok() {
+                stopped.send_replace(Some(Stop::Removed));
+            }
         }
     }));
     let task = ProposerTask {
@@ -106,14 +134,45 @@ async fn assemble(
         patience: config.request_timeout(),
     };
     drop(Runtime::spawn(task.run(reads)));
+    let propose: Propose = Arc::new({
+        let (proposals, proposer) = (proposals.clone(), proposer.clone());
+        move |command| propose(proposals.clone(), proposer.clone(), command).boxed()
+    });
+    let transfer = Transfer {
+        raft: raft.clone(),
+        leadership: leadership.clone(),
+        own: config.node_id,
+        limit: config.election,
+    };
+    let reconfigurer = Reconfigurer {
+        raft: raft.clone(),
+        view: view.clone(),
+        peers: peers.clone(),
+        leadership: leadership.clone(),
+        transfer: transfer.clone(),
+        propose: propose.clone(),
+        limit: config.request_timeout(),
+        election: config.election,
+        turn: Arc::default(),
+    };
+    let keeper = MembershipKeeper {
+        reconfigurer: reconfigurer.clone(),
+        leadership: leadership.clone(),
+        membership: membership.clone(),
+    };
+    drop(Runtime::spawn(keeper.run()));
+    let seeker = Seeker {
+        peers: peers.clone(),
+        leadership: leadership.clone(),
+        membership: membership.clone(),
+        patience: config.election * 2,
+    };
+    drop(Runtime::spawn(seeker.run()));
     let keeper = LeaseKeeper {
         leases: leases.clone(),
         leadership: leadership.clone(),
         grace: config.election,
-        propose: {
-            let (proposals, proposer) = (proposals.clone(), proposer.clone());
-            move |command| propose(proposals.clone(), proposer.clone(), command)
-        },
+        propose: propose.clone(),
     };
     drop(Runtime::spawn(keeper.run()));
     if let Some(interval) = config.corrupt_check {
@@ -122,10 +181,7 @@ async fn assemble(
             peers: peers.clone(),
             leadership: leadership.clone(),
             interval,
-            propose: {
-                let (proposals, proposer) = (proposals.clone(), proposer.clone());
-                move |command| propose(proposals.clone(), proposer.clone(), command)
-            },
+            propose: propose.clone(),
         };
         drop(Runtime::spawn(check.run()));
     }
@@ -139,11 +195,16 @@ async fn assemble(
         proposer: proposer.clone(),
         leases: leases.clone(),
         view: view.clone(),
+        reconfigurer: reconfigurer.clone(),
+        removed,
+        http: config.peer_http.take(),
         snapshot_file: threads.0.is_some().then(|| config.data_dir.join("snapshot.partial")),
     };
     drop(Runtime::spawn(PeerServer { transport, service }.run()));
 
-    if pristine {
+    // Who joins is told by the others what has been.
+    let joins = config.members.is_empty();
+    if pristine && !joins {
         initialize(&raft, config.members.clone()).await?;
     }
     let inner = Inner {
@@ -161,12 +222,15 @@ async fn assemble(
         leadership,
         membership,
         applied,
-        election: config.election,
+        transfer,
+        reconfigurer,
         stopped,
         threads: threads.0.take(),
     };
     let node = Node { inner: Arc::new(inner) };
-    ready_if_alone(&node).await?;
+    if !(pristine && joins) {
+        ready_if_alone(&node, config.election).await?;
+    }
     Ok(node)
 }
 
@@ -185,8 +249,9 @@ fn transport(config: &mut NodeConfig) -> Result<Arc<dyn Transport>, StartError> 
     if let Some(transport) = config.transport.take() {
         return Ok(transport);
     }
-    let transport = TcpTransport::new(config.peer_listener.take(), config.peer_tls.take())
-        .map_err(|source| StartError::Io { action: "listen for peers", source })?;
+    let transport =
+        TcpTransport::new(std::mem::take(&mut config.peer_listeners), config.peer_tls.take())
+            .map_err(|source| StartError::Io { action: "listen for peers", source })?;
     Ok(Arc::new(transport))
 }
 
@@ -202,10 +267,10 @@ async fn initialize(
 }
 
 /// A cluster of one needs no election timeout; all it has on disk is committed.
-async fn ready_if_alone(node: &Node) -> Result<(), StartError> {
+async fn ready_if_alone(node: &Node, election: Duration) -> Result<(), StartError> {
     let inner = &node.inner;
     let mut membership = inner.membership.clone();
-    let voters = Runtime::timeout(inner.election * 4, async {
+    let voters = Runtime::timeout(election * 4, async {
         let known = membership.wait_for(|known| known.voter_ids().next().is_some()).await;
         known.map(|known| known.voter_ids().collect::<Vec<u64>>()).unwrap_or_default()
     });
@@ -218,13 +283,32 @@ async fn ready_if_alone(node: &Node) -> Result<(), StartError> {
         let _ = inner.raft.trigger().elect(false).await;
     }
     let mut applied = inner.applied.clone();
-    let ready = Runtime::timeout(inner.election * 10 + Duration::from_secs(60), async {
+    let ready = Runtime::timeout(election * 10 + Duration::from_secs(60), async {
         let _ = leadership.wait_for(|now| now.is_own).await;
         let _ = applied.wait_for(|applied| *applied >= last).await;
     });
     ready
         .await
         .map_err(|_| StartError::Consensus("a cluster of one has not elected itself".to_owned()))
+}
+
+/// Ends the log with a membership of this member alone: it needs nobody to elect itself.
+async fn force_new_cluster(
+    log: &LogStore,
+    applied: keelson_storage::machine::Applied,
+    own_id: u64,
+    own: Member,
+) -> io::Result<()> {
+    let term = log.vote().map_or(applied.term, |vote| vote.leader_id.term).max(applied.term);
+    let last = log.last().map_or(0, |id| outer_index(id.index)).max(applied.index);
+    let id = log_id(term, last + 1).ok_or(io::ErrorKind::InvalidData)?;
+    let known = applied.membership.map(decode_membership).transpose()?;
+    let known = known.and_then(|known| known.get_node(&own_id).cloned());
+    let own = Member { learner: false, ..known.unwrap_or(own) };
+    let membership =
+        Membership::new([BTreeSet::from([own_id])].into(), BTreeMap::from([(own_id, own)]))
+            .map_err(io::Error::other)?;
+    log.append_durably(Entry { log_id: id, payload: EntryPayload::Membership(membership) }).await
 }
 
 async fn propose(proposals: Proposals, proposer: Proposer, command: Command) -> bool {
@@ -252,11 +336,7 @@ async fn snapshots(
     }
 }
 
-async fn expire(
-    proposals: Proposals,
-    limit: Duration,
-    mut stopped: watch::Receiver<Option<String>>,
-) {
+async fn expire(proposals: Proposals, limit: Duration, mut stopped: watch::Receiver<Option<Stop>>) {
     loop {
         tokio::select! {
             biased;

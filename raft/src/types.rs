@@ -63,6 +63,8 @@ pub struct Member {
     pub peer_urls: Vec<String>,
     /// Where clients reach it; empty until it has started once.
     pub client_urls: Vec<String>,
+    /// Stays without a vote until it is promoted.
+    pub learner: bool,
 }
 
 /// The library counts entries from 0, everything outside of it from 1: 0 is "none".

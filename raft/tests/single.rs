@@ -62,7 +62,7 @@ async fn what_is_acknowledged_is_there_after_a_restart_without_a_farewell() {
     }
     node.propose(put("after", "restart")).await.unwrap();
     node.shutdown().await;
-    assert_eq!(node.stopped().await, "consensus has stopped");
+    assert_eq!(node.stopped().await.to_string(), "consensus has stopped");
     assert!(node.propose(put("too", "late")).await.is_err());
 }
 

@@ -32,7 +32,7 @@ impl Cluster {
             let url = format!("http://{}", listener.local_addr().unwrap());
             members.insert(
                 id,
-                Member { name: format!("m{id}"), peer_urls: vec![url], client_urls: vec![] },
+                Member { name: format!("m{id}"), peer_urls: vec![url], ..Member::default() },
             );
             listeners.insert(id, listener);
         }
@@ -59,7 +59,7 @@ impl Cluster {
         config.snapshot_entries = 300;
         config.entries_kept = 100;
         config.corrupt_check = Some(Duration::from_millis(50));
-        config.peer_listener = Some(listener);
+        config.peer_listeners = vec![keelson_raft::peer::PeerListener { listener, secure: false }];
         self.nodes.insert(id, Node::start(config, machine).await.unwrap());
     }
 

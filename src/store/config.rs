@@ -107,13 +107,6 @@ impl Config {
                         \"proxy\""
                 .to_owned());
         }
-        for flag in settings.given() {
-            if let Effect::Refused(why) = flag.effect
-                && (settings_is_set(settings, flag.name))
-            {
-                return Err(why.to_owned());
-            }
-        }
         Ok(())
     }
 
@@ -259,14 +252,26 @@ impl Config {
         self.0.urls("advertise-client-urls").iter().map(Url::to_string).collect()
     }
 
-    /// The founding members.
-    // upstream: etcd v3.7, `ServerConfig.VerifyBootstrap`
+    /// The members that `--initial-cluster` names, which must be this one among others.
+    pub fn listed(&self) -> Result<Founders, String> {
+        let listed = self.read_founders(self.0.text("initial-cluster"))?;
+        match listed.contains_key(self.name()) {
+            true => Ok(listed),
+            false => Err(self.not_listed()),
+        }
+    }
+
+    /// The founding members, as the flags name them.
     pub fn founders(&self) -> Result<Founders, String> {
-        let own = self.peer_urls();
         let list = self.0.text("initial-cluster");
         if list.is_empty() {
-            return Ok(Founders::from([(self.name().to_owned(), own)]));
+            return Ok(Founders::from([(self.name().to_owned(), self.peer_urls())]));
         }
+        self.checked(self.read_founders(list)?)
+    }
+
+    /// Members by name, of a list in the form of `--initial-cluster`.
+    pub fn read_founders(&self, list: &str) -> Result<Founders, String> {
         let mut founders = Founders::new();
         for item in list.split(',').filter(|item| !item.trim().is_empty()) {
             let (name, url) = item.split_once('=').unwrap_or((item, ""));
@@ -287,12 +292,18 @@ impl Config {
         if all.len() < count {
             return Err(format!("initial cluster {list} has duplicate url"));
         }
-        let Some(listed) = founders.get(self.name()) else {
-            return Err(format!(
-                "couldn't find local name {:?} in the initial cluster configuration",
-                self.name()
-            ));
-        };
+        Ok(founders)
+    }
+
+    fn not_listed(&self) -> String {
+        format!("couldn't find local name {:?} in the initial cluster configuration", self.name())
+    }
+
+    /// Founders among whom this member is known by its own peer URLs.
+    // upstream: etcd v3.7, `ServerConfig.VerifyBootstrap`
+    pub fn checked(&self, founders: Founders) -> Result<Founders, String> {
+        let own = self.peer_urls();
+        let Some(listed) = founders.get(self.name()) else { return Err(self.not_listed()) };
         let missing = |from: &[String], to: &[String]| -> Vec<String> {
             from.iter().filter(|url| !to.contains(url)).cloned().collect()
         };
@@ -357,6 +368,8 @@ impl Config {
                 (self.election() * 3 / 2).as_millis().div_ceil(1000),
             )
             .unwrap_or(i64::MAX),
+            strict_reconfig: settings.is_on("strict-reconfig-check"),
+            learners_max: settings.number("max-learners", u32::MAX),
             leaderless_max: self.election() * 3,
             extensive_metrics: settings.text("metrics") == "extensive",
             ..FaceConfig::default()
@@ -383,11 +396,6 @@ impl Config {
             client_cert_auth: settings.is_on("client-cert-auth"),
         }
     }
-}
-
-/// Whether a flag that must not be set is: a truth that is false is not.
-fn settings_is_set(settings: &Settings, name: &str) -> bool {
-    settings.is_on(name) || settings.is_filled(name)
 }
 
 fn joined(urls: &[Url]) -> String {
@@ -486,7 +494,5 @@ mod tests {
             "enabling feature gate LeaseCheckpointPersist requires enabling feature gate \
              LeaseCheckpoint",
         );
-        assert!(of("--force-new-cluster").check().is_err());
-        assert_eq!(of("--force-new-cluster=false").check(), Ok(()));
     }
 }

@@ -25,23 +25,28 @@ pub fn log_dir(files: &Files) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// Whose log is below a member's directory; `None`: there is none yet.
-pub fn identity(member_dir: &Path) -> Result<Option<Identity>> {
+/// Whose log is below a member's directory; `None`: nothing has been written there yet.
+pub fn started(member_dir: &Path) -> Result<Option<Identity>> {
     let dir = member_dir.join("wal");
     if !dir.is_dir() || std::fs::read_dir(&dir)?.next().is_none() {
         return Ok(None);
     }
-    let mut found = None;
+    let (mut identity, mut written) = (None, false);
     let walked = walk(&RealDisk, &dir, &mut |step| match step {
         Walked::Segment { head, .. } => {
-            found = Some(head.identity);
-            Err("the first segment is enough")
+            identity = Some(head.identity);
+            Ok(())
         }
-        Walked::Batch { .. } | Walked::Record { .. } => Ok(()),
+        Walked::Record { .. } => {
+            written = true;
+            Err("the first record is enough")
+        }
+        Walked::Batch { .. } => Ok(()),
     });
-    match (found, walked) {
-        (None, Err(error)) => Err(error.into()),
-        (found, _) => Ok(found),
+    match (written, walked) {
+        // What a log without a whole record holds is for whoever opens it to say.
+        (false, Err(error)) if identity.is_none() => Err(error.into()),
+        (written, _) => Ok(identity.filter(|_| written)),
     }
 }
 

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use keelson_proto::raft as pb;
+use keelson_raft::Member;
 use keelson_storage::disk::{Disk as _, RealDisk};
 use keelson_storage::engine::{Engine as _, RocksDb, RocksOptions, WriteBatch};
 use keelson_storage::mvcc::keys;
 use keelson_storage::wal::{Identity, LogId, Record, Vote, Wal, WalOptions};
 use prost::Message as _;
 
+use super::bootstrap::{Bootstrap, found};
 use super::config::Config;
+use super::make_private;
 use super::member::place_log;
-use super::{identity, make_private};
 
 /// Where the log of such a member begins: entries before it are the state.
 const BEGIN: LogId = LogId { term: 1, index: 1 };
@@ -39,22 +41,21 @@ impl Founding {
             bail!("data-dir {:?} not empty or could not be read", data_dir.display().to_string());
         }
         let token = config.0.text("initial-cluster-token");
-        let ids: Vec<u64> = founders.values().map(|urls| identity::member(urls, token)).collect();
+        let Bootstrap { identity, founders } = found(config.name(), &founders, token)?;
+        let ids: Vec<u64> = founders.keys().copied().collect();
         let membership = pb::Membership {
             id: Some(pb::LogId { term: BEGIN.term, index: BEGIN.index }),
             configs: vec![pb::Voters { ids: ids.clone() }],
             peers: founders
-                .iter()
-                .map(|(name, urls)| pb::Peer {
-                    id: identity::member(urls, token),
-                    name: name.clone(),
-                    peer_urls: urls.clone(),
+                .into_iter()
+                .map(|(id, Member { name, peer_urls, .. })| pb::Peer {
+                    id,
+                    name,
+                    peer_urls,
                     ..Default::default()
                 })
                 .collect(),
         };
-        let node_id = identity::member(&config.peer_urls(), token);
-        let identity = Identity { cluster_id: identity::cluster(ids.clone()), node_id };
         let membership = membership.encode_to_vec().into();
         Ok(Self { data_dir, dir, identity, ids, membership })
     }

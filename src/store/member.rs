@@ -1,6 +1,5 @@
 //! One member: its files, its consensus, its ports.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,19 +8,20 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use keelson_etcd_api::{DiskMetrics, ETCD_VERSION, EtcdConfig, EtcdServer, serve};
 use keelson_failpoint::failpoint;
-use keelson_raft::peer::PeerTls;
-use keelson_raft::{Member, Node, NodeConfig};
+use keelson_raft::peer::{PeerListener, PeerTls};
+use keelson_raft::{Member, Node, NodeConfig, Stop};
 use keelson_storage::command::{Command, MemberAttributes, Op, command};
 use keelson_storage::engine::{RocksDb, RocksOptions};
 use keelson_storage::machine::{Options as MachineOptions, StateMachine};
-use keelson_storage::wal::Identity;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::config::{Config, Founders};
+use super::bootstrap::{Bootstrap, bootstrap};
+use super::config::Config;
+use super::flags::Url;
 use super::listen::{Reuse, client_ports, peer_listener};
 use super::tls::TlsInfo;
 use super::unsynced::Unsynced;
-use super::{compaction, files, identity};
+use super::{compaction, peer_http};
 use crate::lock;
 use crate::measured::{MeasuredDisk, MeasuredEngine};
 
@@ -35,12 +35,6 @@ const BY_SIGNAL: u8 = 128;
 /// Runs the member until a signal ends it; the code says which.
 pub fn run(config: &Config) -> Result<u8> {
     let dir = config.data_dir().join("member");
-    let founders = match config.founders() {
-        Ok(founders) => founders,
-        // A member that has data knows its cluster: `--initial-*` counts no more.
-        Err(_) if files::identity(&dir)?.is_some() => Founders::new(),
-        Err(error) => bail!("{error}"),
-    };
     make_private(&dir)?;
     place_log(config, &dir)?;
     let _lock = lock::take(&dir)?;
@@ -49,14 +43,15 @@ pub fn run(config: &Config) -> Result<u8> {
         .thread_name("store")
         .build()
         .context("start the runtime")?;
-    let ended = runtime.block_on(member(config, &founders, &dir));
+    let ended = runtime.block_on(member(config, &dir));
     runtime.shutdown_timeout(STOP_MAX);
     ended
 }
 
-async fn member(config: &Config, founders: &Founders, dir: &Path) -> Result<u8> {
+async fn member(config: &Config, dir: &Path) -> Result<u8> {
     let settings = &config.0;
-    let node_config = node_config(config, founders, dir)?;
+    let told = peer_http::Told::default();
+    let node_config = node_config(config, dir, told.clone()).await?;
     let mut tls = TlsInfo::for_clients(settings);
     if settings.is_on("auto-tls") {
         let urls = [settings.urls("listen-client-urls"), settings.urls("listen-client-http-urls")];
@@ -79,11 +74,13 @@ async fn member(config: &Config, founders: &Founders, dir: &Path) -> Result<u8> 
     );
     let face = config.face();
     let node = open(node_config, &face.disk).await?;
+    let _first = told.set(node.clone());
     let server = serve(EtcdConfig { ports, face, http: config.http() }, node.clone());
     let own = MemberAttributes {
         member_id: node.node_id(),
         name: config.name().to_owned(),
         client_urls: config.client_urls(),
+        removed: false,
     };
     let ready = tokio::spawn(say_ready(node.clone(), own));
     let compaction = config
@@ -91,15 +88,22 @@ async fn member(config: &Config, founders: &Founders, dir: &Path) -> Result<u8> 
         .map_err(anyhow::Error::msg)?
         .map(|retention| tokio::spawn(compaction::run(server.face(), retention)));
     let ended = tokio::select! {
-        signal = end_signal() => signal,
-        reason = node.stopped() => Err(anyhow::anyhow!("{reason}")),
+        signal = end_signal() => signal.map(Some),
+        stop = node.stopped() => match stop {
+            Stop::Removed => {
+                tracing::warn!(error = %stop, "server error");
+                tracing::warn!("data-dir used by this member must be removed");
+                Ok(None)
+            }
+            Stop::Failed(reason) => Err(anyhow::anyhow!("{reason}")),
+        },
     };
     ready.abort();
     if let Some(compaction) = compaction {
         compaction.abort();
     }
     stop(node, server).await;
-    let number = ended?;
+    let Some(number) = ended? else { return Ok(0) };
     // The first process of a container has nobody to tell.
     let is_first = std::process::id() == 1;
     Ok(if is_first { 0 } else { BY_SIGNAL + number })
@@ -112,7 +116,10 @@ async fn say_ready(node: Node, own: MemberAttributes) {
         tokio::time::sleep(RETRY).await;
     }
     failpoint!(await beforePublishing);
-    while node.view().member_attributes().get(&own.member_id) != Some(&own) {
+    let id = own.member_id;
+    while !node.view().is_removed_member(id)
+        && node.view().member_attributes().get(&id) != Some(&own)
+    {
         let command = Command { trusted: true, ..command(Op::MemberAttributes(own.clone())) };
         if let Err(error) = node.propose(command).await {
             tracing::warn!(%error, "failed to publish local member to cluster through raft");
@@ -137,34 +144,26 @@ async fn end_signal() -> Result<u8> {
     Ok(number)
 }
 
-/// Who the member is: what its log says, or else its flags.
-fn who(
-    config: &Config,
-    founders: &Founders,
-    dir: &Path,
-) -> Result<(Identity, BTreeMap<u64, Member>)> {
-    let token = config.0.text("initial-cluster-token");
-    let members: BTreeMap<u64, Member> = founders
-        .iter()
-        .map(|(name, peer_urls)| {
-            let own = name == config.name();
-            let client_urls = if own { config.client_urls() } else { Vec::new() };
-            let member = Member { name: name.clone(), peer_urls: peer_urls.clone(), client_urls };
-            (identity::member(peer_urls, token), member)
-        })
-        .collect();
-    if let Some(known) = files::identity(dir)? {
-        return Ok((known, members));
-    }
-    let cluster_id = identity::cluster(members.keys().copied().collect());
-    Ok((Identity { cluster_id, node_id: identity::member(&config.peer_urls(), token) }, members))
-}
-
-fn node_config(config: &Config, founders: &Founders, dir: &Path) -> Result<NodeConfig> {
+async fn node_config(config: &Config, dir: &Path, told: peer_http::Told) -> Result<NodeConfig> {
     let settings = &config.0;
-    let (identity, members) = who(config, founders, dir)?;
+    let urls = settings.urls("listen-peer-urls");
+    let tls = peer_tls(config, urls)?;
+    let mut listeners = Vec::new();
+    for url in urls {
+        let listener = peer_listener(url, Reuse::of(settings))?;
+        listeners.push(PeerListener { listener, secure: url.is_secure() });
+    }
+    let Bootstrap { identity, founders } = bootstrap(config, dir, tls.as_ref()).await?;
     let mut node = NodeConfig::new(identity.node_id, identity.cluster_id, dir.to_owned());
-    node.members = members;
+    node.members = founders;
+    node.peer_tls = tls;
+    node.peer_listeners = listeners;
+    node.peer_http = Some(peer_http::serve(told));
+    if settings.is_on("force-new-cluster") {
+        tracing::warn!("forcing a new cluster: all members but this one are forgotten");
+        let (name, peer_urls) = (config.name().to_owned(), config.peer_urls());
+        node.force_new_cluster = Some(Member { name, peer_urls, ..Member::default() });
+    }
     node.heartbeat = config.heartbeat();
     node.election = config.election();
     node.entries_kept = settings.number("snapshot-catchup-entries", u64::MAX);
@@ -175,42 +174,42 @@ fn node_config(config: &Config, founders: &Founders, dir: &Path) -> Result<NodeC
     if settings.is_on("unsafe-no-fsync") {
         node.disk = Arc::new(Unsynced);
     }
-    let urls = settings.urls("listen-peer-urls");
-    let url = urls.first().context("no --listen-peer-urls")?;
-    for other in &urls[1..] {
-        tracing::warn!("peer-url" = %other, "only the first --listen-peer-urls is listened on");
-    }
+    Ok(node)
+}
+
+/// Certificates for members, where any of the URLs asks for them.
+fn peer_tls(config: &Config, urls: &[Url]) -> Result<Option<PeerTls>> {
+    let settings = &config.0;
     let mut tls = TlsInfo::for_peers(settings);
     if settings.is_on("peer-auto-tls") {
-        tls.make_certificates(
-            &config.data_dir().join("fixtures/peer"),
-            &hosts(urls.iter()),
-            years(config),
-        )?;
+        let dir = config.data_dir().join("fixtures/peer");
+        tls.make_certificates(&dir, &hosts(urls.iter()), years(config))?;
     }
-    if url.is_secure() {
-        if tls.is_empty() {
+    for url in urls {
+        if url.is_secure() && tls.is_empty() {
             bail!(
                 "cannot listen on TLS for {}: KeyFile and CertFile are not presented",
                 url.address
             );
         }
-        node.peer_tls = Some(PeerTls { client: tls.client()?, server: tls.server(&[])? });
-    } else if !tls.is_empty() {
-        tracing::warn!(
-            "peer-url" = %url,
-            "scheme is HTTP while key and cert files are present; ignoring key and cert files"
-        );
+        if !url.is_secure() && !tls.is_empty() {
+            tracing::warn!(
+                "peer-url" = %url,
+                "scheme is HTTP while key and cert files are present; ignoring key and cert files"
+            );
+        }
     }
-    node.peer_listener = Some(peer_listener(url, Reuse::of(settings))?);
-    Ok(node)
+    match urls.iter().any(Url::is_secure) {
+        true => Ok(Some(PeerTls { client: tls.client()?, server: tls.server(&[])? })),
+        false => Ok(None),
+    }
 }
 
 fn years(config: &Config) -> u32 {
     config.0.number("self-signed-cert-validity", 100)
 }
 
-fn hosts<'a>(urls: impl Iterator<Item = &'a super::flags::Url>) -> Vec<String> {
+fn hosts<'a>(urls: impl Iterator<Item = &'a Url>) -> Vec<String> {
     let mut hosts: Vec<String> =
         urls.filter_map(|url| Some(url.host_and_port()?.0.to_owned())).collect();
     hosts.sort();

@@ -1,6 +1,7 @@
 //! `keelson store`: one member with etcd's flags, and tools for its files.
 
 mod backup;
+mod bootstrap;
 mod compaction;
 mod completion;
 mod config;
@@ -11,10 +12,10 @@ mod files;
 mod flags;
 mod forward;
 mod founding;
-mod identity;
 mod listen;
 mod member;
 mod offline;
+mod peer_http;
 mod repair;
 mod start;
 mod tls;
@@ -23,7 +24,6 @@ mod unsynced;
 
 use std::process::ExitCode;
 
-pub use identity::{cluster as cluster_id, member as member_id};
 pub use member::{address, make_private, open, stop};
 
 /// The binary called as `etcdutl`.

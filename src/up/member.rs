@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use keelson_client::{GrpcStore, GrpcStoreConfig, Store};
 use keelson_etcd_api::{EtcdConfig, EtcdServer, FaceConfig, HttpConfig, Port, serve};
-use keelson_raft::{Member, Node, NodeConfig};
+use keelson_raft::{Member, Node, NodeConfig, identity};
 use tokio::net::TcpListener;
 
 use super::options::Options;
@@ -37,7 +37,7 @@ impl RunningStore {
     /// Yields why the member in this process has stopped by itself; never, if there is none.
     pub async fn failed(&self) -> String {
         match &self.here {
-            Some((node, _)) => node.stopped().await,
+            Some((node, _)) => node.stopped().await.to_string(),
             None => std::future::pending().await,
         }
     }
@@ -64,10 +64,10 @@ pub async fn start(options: &Options, dirs: &Dirs, pki: &Pki, site: &Site) -> Re
     store::make_private(&dir)?;
     // The id must stay what it was at the first start, whatever the flags say later.
     let peer_urls = vec!["http://localhost:2380".to_owned()];
-    let node_id = store::member_id(&peer_urls, TOKEN);
+    let node_id = identity::member(&peer_urls, TOKEN);
     let client_urls = vec![options.listen_client_urls.clone()];
-    let member = Member { name: site.node.clone(), peer_urls, client_urls };
-    let mut config = NodeConfig::new(node_id, store::cluster_id(vec![node_id]), dir);
+    let member = Member { name: site.node.clone(), peer_urls, client_urls, learner: false };
+    let mut config = NodeConfig::new(node_id, identity::cluster(vec![node_id]), dir);
     config.members = BTreeMap::from([(node_id, member)]);
     config.heartbeat = Duration::from_millis(options.heartbeat_interval);
     config.election = Duration::from_millis(options.election_timeout);

@@ -407,9 +407,13 @@ impl StateMachine {
     }
 
     fn member(&mut self, attributes: &MemberAttributes, overlay: &mut Overlay<'_>) -> Reply {
-        let key = keys::member(attributes.member_id);
-        overlay.batch.put(key, Bytes::from(attributes.encode_to_vec()));
-        self.shared.members.write().insert(attributes.member_id, attributes.clone());
+        let mut members = self.shared.members.write();
+        // Who was removed has nothing to say any more.
+        if !members.get(&attributes.member_id).is_some_and(|known| known.removed) {
+            let key = keys::member(attributes.member_id);
+            overlay.batch.put(key, Bytes::from(attributes.encode_to_vec()));
+            members.insert(attributes.member_id, attributes.clone());
+        }
         Reply::Done { revision: self.revision }
     }
 

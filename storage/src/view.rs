@@ -260,6 +260,11 @@ impl View {
         self.shared.members.read().clone()
     }
 
+    /// Whether a member has been removed from the cluster for good.
+    pub fn is_removed_member(&self, id: u64) -> bool {
+        self.shared.members.read().get(&id).is_some_and(|member| member.removed)
+    }
+
     /// Reads the newest keys at a revision that is exactly known.
     fn newest<T>(
         &self,

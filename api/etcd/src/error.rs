@@ -1,7 +1,7 @@
 //! What a request can end in, and its form on the wire: etcd's codes and exact words.
 
 use keelson_client::StoreError;
-use keelson_raft::{LeaseError, ProposeError, ReadError as ReadIndexError};
+use keelson_raft::{LeaseError, MemberError, ProposeError, ReadError as ReadIndexError};
 use keelson_storage::auth::AuthError;
 use keelson_storage::command::ApplyError;
 use keelson_storage::mvcc::ReadError;
@@ -63,6 +63,15 @@ pub enum FaceError {
     /// Nobody else leads yet.
     #[error("etcdserver: request timed out, leader transfer took too long")]
     TransferTimedOut,
+    /// No URLs, or such as no member can have.
+    #[error("etcdserver: given member URLs are invalid")]
+    BadMemberUrls,
+    /// The members stay as they are.
+    #[error(transparent)]
+    Member(#[from] Unchanged),
+    /// A learner answers few requests.
+    #[error("etcdserver: rpc not supported for learner")]
+    Learner,
     /// Who proclaims or resigns does not lead.
     #[error("election: not leader")]
     NotElected,
@@ -84,6 +93,35 @@ pub enum FaceError {
     /// An answer of the wrong kind: a bug.
     #[error("etcdserver: unexpected answer")]
     Unexpected,
+}
+
+/// Why the members stay as they are, in etcd's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unchanged {
+    /// No such member.
+    #[error("etcdserver: member not found")]
+    NotFound,
+    /// Another member is reached there.
+    #[error("etcdserver: Peer URLs already exists")]
+    PeerUrlExists,
+    /// A member has this id.
+    #[error("etcdserver: member ID already exist")]
+    IdExists,
+    /// As many learners as there may be.
+    #[error("etcdserver: too many learner members in cluster")]
+    TooManyLearners,
+    /// Too few would be there.
+    #[error("etcdserver: re-configuration failed due to not enough started members")]
+    NotEnoughStarted,
+    /// Too few are reached.
+    #[error("etcdserver: unhealthy cluster")]
+    Unhealthy,
+    /// Only learners are promoted.
+    #[error("etcdserver: can only promote a learner member")]
+    NotLearner,
+    /// The learner is behind.
+    #[error("etcdserver: can only promote a learner member which is in sync with leader")]
+    LearnerNotReady,
 }
 
 impl FaceError {
@@ -116,7 +154,13 @@ impl FaceError {
                 ReadError::Compacted { .. } | ReadError::FutureRevision { .. } => Code::OutOfRange,
                 ReadError::Engine(_) | ReadError::Damaged(_) => Code::Internal,
             },
-            Self::TooLarge | Self::DowngradeFormat | Self::DowngradeTarget => Code::InvalidArgument,
+            Self::TooLarge
+            | Self::DowngradeFormat
+            | Self::DowngradeTarget
+            | Self::BadMemberUrls => Code::InvalidArgument,
+            Self::Member(Unchanged::NotFound) => Code::NotFound,
+            Self::Member(Unchanged::Unhealthy) | Self::Learner => Code::Unavailable,
+            Self::Member(_) => Code::FailedPrecondition,
             Self::TtlTooLarge => Code::OutOfRange,
             Self::NoLeader | Self::LeaderChanged | Self::TimedOut | Self::Stopped => {
                 Code::Unavailable
@@ -188,6 +232,24 @@ impl From<ProposeError> for FaceError {
     }
 }
 
+impl From<MemberError> for FaceError {
+    fn from(error: MemberError) -> Self {
+        Self::Member(match error {
+            MemberError::NoLeader => return Self::NoLeader,
+            MemberError::Timeout => return Self::TimedOut,
+            MemberError::Stopped => return Self::Stopped,
+            MemberError::NotFound => Unchanged::NotFound,
+            MemberError::PeerUrlExists => Unchanged::PeerUrlExists,
+            MemberError::IdExists => Unchanged::IdExists,
+            MemberError::TooManyLearners => Unchanged::TooManyLearners,
+            MemberError::NotEnoughStarted => Unchanged::NotEnoughStarted,
+            MemberError::Unhealthy => Unchanged::Unhealthy,
+            MemberError::NotLearner => Unchanged::NotLearner,
+            MemberError::LearnerNotReady => Unchanged::LearnerNotReady,
+        })
+    }
+}
+
 impl From<ReadIndexError> for FaceError {
     fn from(error: ReadIndexError) -> Self {
         match error {
@@ -239,6 +301,9 @@ impl From<FaceError> for StoreError {
             | FaceError::NotLeader
             | FaceError::BadTransferee
             | FaceError::TransferTimedOut
+            | FaceError::BadMemberUrls
+            | FaceError::Member(_)
+            | FaceError::Learner
             | FaceError::NotElected
             | FaceError::NobodyElected
             | FaceError::LeaderMissing

@@ -36,6 +36,10 @@ pub struct FaceConfig {
     pub bcrypt_cost: u32,
     /// Shortest lease; shorter ones are raised to it.
     pub lease_ttl_seconds_min: i64,
+    /// Whether members are changed only while most of them run.
+    pub strict_reconfig: bool,
+    /// Most learners.
+    pub learners_max: u32,
     /// How long a stream that wants a leader does without one.
     pub leaderless_max: Duration,
     /// Whether `/metrics` has how long calls took.
@@ -54,6 +58,8 @@ impl Default for FaceConfig {
             auth_token: AuthToken::default(),
             bcrypt_cost: 10,
             lease_ttl_seconds_min: keelson_storage::lease::TTL_SECONDS_MIN,
+            strict_reconfig: true,
+            learners_max: 1,
             leaderless_max: Duration::from_secs(3),
             extensive_metrics: false,
             disk: Arc::default(),

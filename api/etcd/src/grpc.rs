@@ -32,6 +32,13 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// Answers that it is not answered.
+    pub(crate) fn refuse(self, error: &FaceError) -> Outgoing {
+        let response = error.status().into_http();
+        self.face.metrics().handled(self.method, code_of(&response), Duration::ZERO);
+        response
+    }
+
     /// Answers with one message to one message.
     pub(crate) async fn unary<Q, R, F>(self, run: impl Fn(EtcdFace, Q) -> F + Copy) -> Outgoing
     where

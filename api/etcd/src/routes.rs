@@ -2,10 +2,21 @@
 
 use tonic::Status;
 
+use crate::error::FaceError;
 use crate::face::EtcdFace;
 use crate::grpc::{Call, Incoming, Outgoing};
 use crate::server::Certificate;
 use crate::{auth, cluster, election, health, kv, lease, lock, maintenance, watch};
+
+/// What a member without a vote answers; ranges only if they are serializable.
+// upstream: etcd v3.7 `isRPCSupportedForLearner`
+const LEARNERS_ANSWER: [&str; 5] = [
+    "/etcdserverpb.KV/Range",
+    "/etcdserverpb.Maintenance/Status",
+    "/etcdserverpb.Maintenance/Snapshot",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+];
 
 /// Answers one call.
 pub(crate) async fn grpc(face: EtcdFace, request: Incoming) -> Outgoing {
@@ -14,6 +25,9 @@ pub(crate) async fn grpc(face: EtcdFace, request: Incoming) -> Outgoing {
     let method = face.metrics().started(request.uri().path());
     let uri = request.uri().clone();
     let call = Call { face, method, request };
+    if call.face.node().is_learner() && !LEARNERS_ANSWER.contains(&uri.path()) {
+        return call.refuse(&FaceError::Learner);
+    }
     match uri.path() {
         "/etcdserverpb.KV/Range" => call.unary(kv::range).await,
         "/etcdserverpb.KV/RangeStream" => call.server_streaming(kv::range_stream).await,
@@ -27,6 +41,10 @@ pub(crate) async fn grpc(face: EtcdFace, request: Incoming) -> Outgoing {
         "/etcdserverpb.Lease/LeaseKeepAlive" => call.streaming(lease::keep_alive).await,
         "/etcdserverpb.Lease/LeaseTimeToLive" => call.unary(lease::time_to_live).await,
         "/etcdserverpb.Lease/LeaseLeases" => call.unary(lease::leases).await,
+        "/etcdserverpb.Cluster/MemberAdd" => call.unary(cluster::member_add).await,
+        "/etcdserverpb.Cluster/MemberRemove" => call.unary(cluster::member_remove).await,
+        "/etcdserverpb.Cluster/MemberUpdate" => call.unary(cluster::member_update).await,
+        "/etcdserverpb.Cluster/MemberPromote" => call.unary(cluster::member_promote).await,
         "/etcdserverpb.Cluster/MemberList" => call.unary(cluster::member_list).await,
         "/etcdserverpb.Maintenance/Alarm" => call.unary(maintenance::alarm).await,
         "/etcdserverpb.Maintenance/Status" => call.unary(maintenance::status).await,

@@ -12,5 +12,5 @@ pub use store::{LogOptions, LogStore, OpenLogError};
 
 pub(crate) use records::{
     decode_membership, encode_membership, entry_from_record, entry_record, membership_message,
-    stored_membership,
+    peer_member, peer_message, stored_membership,
 };

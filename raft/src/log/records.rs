@@ -52,14 +52,14 @@ pub(crate) fn membership_message(id: Option<LogId>, membership: &Membership) -> 
     pb::Membership {
         id: id.map(id_message),
         configs: configs.map(|ids| pb::Voters { ids: ids.iter().copied().collect() }).collect(),
-        peers: membership.nodes().map(|(id, member)| peer(*id, member)).collect(),
+        peers: membership.nodes().map(|(id, member)| peer_message(*id, member)).collect(),
     }
 }
 
 pub(crate) fn stored_membership(message: pb::Membership) -> io::Result<StoredMembership> {
     let configs: Vec<BTreeSet<u64>> =
         message.configs.into_iter().map(|voters| voters.ids.into_iter().collect()).collect();
-    let members: BTreeMap<u64, Member> = message.peers.into_iter().map(member).collect();
+    let members: BTreeMap<u64, Member> = message.peers.into_iter().map(peer_member).collect();
     let id = message.id.and_then(|id| log_id(id.term, id.index));
     if configs.is_empty() && members.is_empty() {
         return Ok(StoredMembership::new(id, Membership::default()));
@@ -73,19 +73,21 @@ pub(crate) fn id_message(id: LogId) -> pb::LogId {
     pb::LogId { term: outer.term, index: outer.index }
 }
 
-fn peer(id: u64, member: &Member) -> pb::Peer {
+/// A member, for the wire and the log.
+pub(crate) fn peer_message(id: u64, member: &Member) -> pb::Peer {
     pb::Peer {
         id,
         name: member.name.clone(),
         peer_urls: member.peer_urls.clone(),
         client_urls: member.client_urls.clone(),
+        learner: member.learner,
     }
 }
 
-fn member(peer: pb::Peer) -> (u64, Member) {
-    let member =
-        Member { name: peer.name, peer_urls: peer.peer_urls, client_urls: peer.client_urls };
-    (peer.id, member)
+/// The member that a message is of.
+pub(crate) fn peer_member(peer: pb::Peer) -> (u64, Member) {
+    let pb::Peer { id, name, peer_urls, client_urls, learner } = peer;
+    (id, Member { name, peer_urls, client_urls, learner })
 }
 
 fn invalid(message: &'static str) -> io::Error {

@@ -145,6 +145,47 @@ impl LogStore {
         self.shared.handle.stop();
     }
 
+    /// Appends an entry, and waits until it is on disk.
+    pub(crate) async fn append_durably(&self, entry: Entry) -> io::Result<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.push([entry], |result| {
+            let _ = sender.send(result);
+        });
+        receiver.await.map_err(io::Error::other)?
+    }
+
+    /// Appends entries, and tells when they are on disk.
+    fn push(
+        &self,
+        entries: impl IntoIterator<Item = Entry>,
+        done: impl FnOnce(io::Result<()>) + Send + 'static,
+    ) {
+        let entries = entries.into_iter();
+        let mut records = Vec::with_capacity(entries.size_hint().0);
+        let mut first = 0;
+        {
+            let mut state = self.shared.state.lock();
+            for entry in entries {
+                let record = entry_record(&entry);
+                if records.is_empty() {
+                    first = record.id.index;
+                }
+                records.push(Record::Entry(record));
+                state.last = Some(entry.log_id);
+                state.cache.push(entry);
+            }
+        }
+        let shared = self.shared.clone();
+        let completion = move |result: Result<&[EntryPosition], &str>| {
+            if let Ok(places) = &result {
+                shared.written(first, places);
+            }
+            failpoint!(raftBeforeAdvance);
+            done(result.map(|_| ()).map_err(io::Error::other));
+        };
+        self.shared.queue.submit(records, Box::new(completion));
+    }
+
     /// Hands a record over whose completion nobody waits for.
     fn submit(&self, record: Record, done: impl FnOnce(&Shared) + Send + 'static) {
         let shared = self.shared.clone();
@@ -237,30 +278,7 @@ impl RaftLogStorage<Types> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries = entries.into_iter();
-        let mut records = Vec::with_capacity(entries.size_hint().0);
-        let mut first = 0;
-        {
-            let mut state = self.shared.state.lock();
-            for entry in entries {
-                let record = entry_record(&entry);
-                if records.is_empty() {
-                    first = record.id.index;
-                }
-                records.push(Record::Entry(record));
-                state.last = Some(entry.log_id);
-                state.cache.push(entry);
-            }
-        }
-        let shared = self.shared.clone();
-        let completion = move |result: Result<&[EntryPosition], &str>| {
-            if let Ok(places) = &result {
-                shared.written(first, places);
-            }
-            failpoint!(raftBeforeAdvance);
-            callback.io_completed(result.map(|_| ()).map_err(io::Error::other));
-        };
-        self.shared.queue.submit(records, Box::new(completion));
+        self.push(entries, |result| callback.io_completed(result));
         Ok(())
     }
 

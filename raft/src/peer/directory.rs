@@ -8,12 +8,15 @@ use std::time::Duration;
 use keelson_proto::raft as pb;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
 
 use super::channel::{Channel, framed};
 use super::frame::{FORMAT_VERSION, Kind, encode};
 use super::transport::Transport;
+use crate::leadership;
+use crate::membership::Reachable;
 use crate::runtime::Runtime;
-use crate::types::Member;
+use crate::types::{Member, StoredMembership};
 
 /// The greeting must be answered within this.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,11 +39,27 @@ pub(crate) struct Directory {
     cluster_id: u64,
     own: u64,
     slots: Arc<Mutex<BTreeMap<(u64, Purpose), Slot>>>,
+    membership: watch::Receiver<StoredMembership>,
+    reachable: Reachable,
+    /// Told when another member says that this one has been removed.
+    removed: watch::Sender<bool>,
 }
 
 impl Directory {
-    pub(crate) fn new(transport: Arc<dyn Transport>, cluster_id: u64, own: u64) -> Self {
-        Self { transport, cluster_id, own, slots: Arc::default() }
+    pub(crate) fn new(
+        transport: Arc<dyn Transport>,
+        cluster_id: u64,
+        own: u64,
+        membership: watch::Receiver<StoredMembership>,
+        removed: watch::Sender<bool>,
+    ) -> Self {
+        let (slots, reachable) = (Arc::default(), Reachable::default());
+        Self { transport, cluster_id, own, slots, membership, reachable, removed }
+    }
+
+    /// Which members answer.
+    pub(crate) fn reachable(&self) -> &Reachable {
+        &self.reachable
     }
 
     /// This member's id.
@@ -48,7 +67,8 @@ impl Directory {
         self.own
     }
 
-    /// The connection for a purpose; a lost one is made anew.
+    /// The connection for a purpose; a lost one is made anew. `member` is where the target is
+    /// looked for while it is no known member.
     pub(crate) async fn channel(
         &self,
         target: u64,
@@ -67,6 +87,8 @@ impl Directory {
     }
 
     async fn connect(&self, target: u64, member: &Member) -> io::Result<Channel> {
+        let known = leadership::member(&self.membership, target);
+        let member = known.as_ref().unwrap_or(member);
         let connection = self.transport.connect(target, member).await?;
         let (mut reader, mut writer) = framed(connection);
         let hello = pb::Hello {
@@ -84,6 +106,9 @@ impl Directory {
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let welcome: pb::Welcome = welcome.decode()?;
+        if welcome.removed {
+            self.removed.send_replace(true);
+        }
         if !welcome.refusal.is_empty() {
             tracing::warn!(member = target, reason = welcome.refusal, "a peer refuses this member");
             return Err(io::Error::other(welcome.refusal));

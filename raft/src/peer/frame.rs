@@ -34,6 +34,9 @@ pub(crate) enum Kind {
     /// The call cannot be answered; the body says why.
     Refusal = 14,
     Hash = 15,
+    Reconfigure = 16,
+    /// The member that it is sent to has been removed; no reply.
+    Farewell = 17,
 }
 
 impl Kind {
@@ -55,6 +58,8 @@ impl Kind {
             Reply,
             Refusal,
             Hash,
+            Reconfigure,
+            Farewell,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == number)

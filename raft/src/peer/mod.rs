@@ -9,8 +9,8 @@ mod tcp;
 mod transport;
 mod wire;
 
-pub use tcp::{PeerTls, TcpTransport};
-pub use transport::{Connection, Transport};
+pub use tcp::{PeerListener, PeerTls, TcpTransport};
+pub use transport::{Connection, PeerHttp, Transport};
 
 pub(crate) use channel::reply_body;
 pub(crate) use directory::{Directory, Purpose};

@@ -114,18 +114,26 @@ impl NetStreamAppend<Types> for PeerClient {
         // A follower that syncs slowly is no reason to send everything again.
         let limit = option.hard_ttl().max(Duration::from_secs(5));
         async move {
-            let channel = self
-                .directory
-                .channel(self.target, &self.member, self.purpose)
-                .await
-                .map_err(|error| unreachable(&error))?;
+            let target = self.target;
+            let reachable =
+                (self.purpose == Purpose::Heartbeats).then(|| self.directory.reachable().clone());
+            let channel = self.directory.channel(target, &self.member, self.purpose).await;
+            if let (Err(_), Some(reachable)) = (&channel, &reachable) {
+                reachable.lost(target);
+            }
+            let channel = channel.map_err(|error| unreachable(&error))?;
             let replies = input
                 .map(move |request| {
                     failpoint!(raftBeforeLeaderSend);
                     let call = channel.call(|number| encode(kind, number, &wire::append(&request)));
                     append_reply(call, limit)
                 })
-                .buffered(APPENDS_IN_FLIGHT);
+                .buffered(APPENDS_IN_FLIGHT)
+                .inspect(move |result| match (&reachable, result) {
+                    (Some(reachable), Ok(_)) => reachable.heard(target),
+                    (Some(reachable), Err(_)) => reachable.lost(target),
+                    (None, _) => {}
+                });
             // The stream ends after the first reply that is not "matching".
             let replies = stream::unfold(Some(Box::pin(replies)), |replies| async move {
                 let mut replies = replies?;

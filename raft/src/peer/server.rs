@@ -16,16 +16,18 @@ use keelson_storage::view::View;
 use openraft::raft::TransferLeaderRequest;
 use openraft::{Raft, Snapshot};
 use prost::Message;
-use tokio::sync::mpsc;
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::{mpsc, watch};
 
 use super::channel::{framed, write_frames};
 use super::frame::{FORMAT_VERSION, Frame, FrameReader, Kind, encode, encode_bytes};
-use super::transport::{Connection, Transport};
+use super::transport::{Connection, PeerHttp, Transport};
 use super::wire;
 use crate::corruption::hash_here;
 use crate::leases::Leases;
 use crate::log::{LogStore, stored_membership};
 use crate::machine::{Machine, SnapshotData};
+use crate::membership::{self, Reconfigurer};
 use crate::propose::{Proposer, Work};
 use crate::reads::confirmed_index;
 use crate::runtime::Runtime;
@@ -47,6 +49,11 @@ pub(crate) struct Service {
     pub(crate) proposer: Proposer,
     pub(crate) leases: Leases,
     pub(crate) view: View,
+    pub(crate) reconfigurer: Reconfigurer,
+    /// Told when another member says that this one has been removed.
+    pub(crate) removed: watch::Sender<bool>,
+    /// Takes connections of those who speak HTTP.
+    pub(crate) http: Option<PeerHttp>,
     /// Where a snapshot is kept while it arrives; `None`: in memory.
     pub(crate) snapshot_file: Option<PathBuf>,
 }
@@ -83,10 +90,19 @@ type Reader = FrameReader<Box<dyn tokio::io::AsyncRead + Send + Sync + Unpin>>;
 
 impl Service {
     async fn serve(self, connection: Connection) -> io::Result<()> {
+        let connection = match speaks_http(connection).await? {
+            (connection, false) => connection,
+            (connection, true) => {
+                if let Some(http) = &self.http {
+                    http(connection).await;
+                }
+                return Ok(());
+            }
+        };
         let (mut reader, writer) = framed(connection);
         let (outbox, inbox) = mpsc::channel(OUTBOX_FRAMES);
         drop(Runtime::spawn(write_frames(writer, inbox)));
-        self.greet(&mut reader, &outbox).await?;
+        let from = self.greet(&mut reader, &outbox).await?;
         let mut appends: FuturesUnordered<BoxFuture<'static, Bytes>> = FuturesUnordered::new();
         loop {
             tokio::select! {
@@ -97,6 +113,10 @@ impl Service {
                 }
                 frame = reader.next() => {
                     let Some(frame) = frame? else { return Ok(()) };
+                    if self.view.is_removed_member(from) {
+                        // It is told why when it comes back.
+                        return Err(io::Error::other("the member has been removed"));
+                    }
                     if frame.kind != Kind::SnapshotHead {
                         failpoint!(await raftDropHeartbeat => continue);
                     }
@@ -110,6 +130,12 @@ impl Service {
                                     send(&outbox, reply).await?;
                                 }
                                 None => appends.push(reply),
+                            }
+                        }
+                        Kind::Farewell => {
+                            let farewell: pb::Farewell = frame.decode()?;
+                            if farewell.member == self.node_id {
+                                self.removed.send_replace(true);
                             }
                         }
                         Kind::SnapshotHead => {
@@ -133,7 +159,8 @@ impl Service {
         }
     }
 
-    async fn greet(&self, reader: &mut Reader, outbox: &mpsc::Sender<Bytes>) -> io::Result<()> {
+    /// Exchanges greetings; who is there.
+    async fn greet(&self, reader: &mut Reader, outbox: &mpsc::Sender<Bytes>) -> io::Result<u64> {
         let hello = Runtime::timeout(GREETING_TIMEOUT, reader.next())
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
@@ -142,7 +169,11 @@ impl Service {
             return Err(io::Error::other("a peer that does not greet"));
         }
         let hello: pb::Hello = hello.decode()?;
-        let refusal = if hello.format_version != FORMAT_VERSION {
+        let removed =
+            hello.cluster_id == self.cluster_id && self.view.is_removed_member(hello.from);
+        let refusal = if removed {
+            "the member has been permanently removed from the cluster".to_owned()
+        } else if hello.format_version != FORMAT_VERSION {
             format!("peer protocol version {} is not {FORMAT_VERSION}", hello.format_version)
         } else if hello.cluster_id != self.cluster_id {
             format!("cluster {:x} is not {:x}", hello.cluster_id, self.cluster_id)
@@ -151,9 +182,10 @@ impl Service {
         } else {
             String::new()
         };
-        let welcome = pb::Welcome { format_version: FORMAT_VERSION, refusal: refusal.clone() };
+        let welcome =
+            pb::Welcome { format_version: FORMAT_VERSION, refusal: refusal.clone(), removed };
         send(outbox, encode(Kind::Welcome, 0, &welcome)).await?;
-        if refusal.is_empty() { Ok(()) } else { Err(io::Error::other(refusal)) }
+        if refusal.is_empty() { Ok(hello.from) } else { Err(io::Error::other(refusal)) }
     }
 
     /// Hands entries to consensus; the reply follows when they are on disk. A heartbeat of the
@@ -246,7 +278,14 @@ impl Service {
                 let wanted: pb::Hash = frame.decode()?;
                 Ok(reply(frame.call, &hash_here(&self.view, wanted.revision).await?))
             }
+            Kind::Reconfigure => {
+                let (change, limits) = membership::from_request(frame.decode()?)
+                    .ok_or_else(|| io::Error::other("a change of an unknown kind"))?;
+                let outcome = self.reconfigurer.change(&change, limits).await;
+                Ok(reply(frame.call, &membership::reply(outcome)))
+            }
             Kind::Hello
+            | Kind::Farewell
             | Kind::Welcome
             | Kind::Append
             | Kind::Heartbeat
@@ -287,6 +326,17 @@ impl Service {
         };
         Ok(reply(frame.call, &message))
     }
+}
+
+/// Whether a connection begins as a request of HTTP does; no frame is as long as those letters say.
+async fn speaks_http(mut connection: Connection) -> io::Result<(Connection, bool)> {
+    let mut start = [0; 4];
+    Runtime::timeout(GREETING_TIMEOUT, connection.reader.read_exact(&mut start))
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let is_http = start.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b' ');
+    connection.reader = Box::new(Cursor::new(start).chain(connection.reader));
+    Ok((connection, is_http))
 }
 
 enum Sink {

@@ -27,10 +27,19 @@ pub struct PeerTls {
     pub server: Arc<rustls::ServerConfig>,
 }
 
+/// Where other members connect.
+#[derive(Debug)]
+pub struct PeerListener {
+    /// Bound.
+    pub listener: std::net::TcpListener,
+    /// Whether they must speak TLS.
+    pub secure: bool,
+}
+
 /// Peers over sockets.
 #[derive(Debug)]
 pub struct TcpTransport {
-    listener: Option<TcpListener>,
+    listeners: Vec<(TcpListener, bool)>,
     tls: Option<PeerTls>,
     /// Beside one another: a peer that says nothing holds up no other.
     handshakes: Mutex<JoinSet<Handshake>>,
@@ -40,17 +49,29 @@ pub struct TcpTransport {
 type Handshake = (SocketAddr, io::Result<Connection>);
 
 impl TcpTransport {
-    /// Uses a bound listener, which must not block. `None`: nobody can connect, as in a cluster
-    /// of one.
-    pub fn new(listener: Option<std::net::TcpListener>, tls: Option<PeerTls>) -> io::Result<Self> {
-        let listener = match listener {
-            Some(listener) => {
-                listener.set_nonblocking(true)?;
-                Some(TcpListener::from_std(listener)?)
-            }
-            None => None,
-        };
-        Ok(Self { listener, tls, handshakes: Mutex::new(JoinSet::new()) })
+    /// Uses bound listeners. Without any nobody can connect, as in a cluster of one.
+    pub fn new(listeners: Vec<PeerListener>, tls: Option<PeerTls>) -> io::Result<Self> {
+        let listeners = listeners.into_iter().map(|PeerListener { listener, secure }| {
+            listener.set_nonblocking(true)?;
+            Ok((TcpListener::from_std(listener)?, secure))
+        });
+        let listeners = listeners.collect::<io::Result<_>>()?;
+        Ok(Self { listeners, tls, handshakes: Mutex::new(JoinSet::new()) })
+    }
+
+    /// The next connection on any listener, and the TLS that must be spoken on it.
+    async fn next(&self) -> io::Result<(TcpStream, SocketAddr, Option<&PeerTls>)> {
+        if self.listeners.is_empty() {
+            return std::future::pending().await;
+        }
+        let accepts = self
+            .listeners
+            .iter()
+            .map(|(listener, secure)| Box::pin(async move { (listener.accept().await, *secure) }));
+        let ((accepted, secure), ..) = futures::future::select_all(accepts).await;
+        let (stream, from) = accepted?;
+        stream.set_nodelay(true)?;
+        Ok((stream, from, self.tls.as_ref().filter(|_| secure)))
     }
 
     async fn dial(&self, url: &str) -> io::Result<Connection> {
@@ -91,20 +112,12 @@ impl Transport for TcpTransport {
 
     fn accept(&self) -> BoxFuture<'_, io::Result<Connection>> {
         Box::pin(async move {
-            let Some(listener) = &self.listener else {
-                return std::future::pending().await;
-            };
-            let Some(tls) = &self.tls else {
-                let (stream, _) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                return Ok(plain(stream));
-            };
             let mut handshakes = self.handshakes.lock().await;
             loop {
                 let (from, ended) = tokio::select! {
-                    accepted = listener.accept() => {
-                        let (stream, from) = accepted?;
-                        stream.set_nodelay(true)?;
+                    accepted = self.next() => {
+                        let (stream, from, tls) = accepted?;
+                        let Some(tls) = tls else { return Ok(plain(stream)) };
                         let acceptor = TlsAcceptor::from(tls.server.clone());
                         handshakes.spawn(handshake(acceptor, stream, from));
                         continue;

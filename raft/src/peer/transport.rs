@@ -1,6 +1,7 @@
 //! Transport: how members reach each other; sockets in production, queues in a simulation.
 
 use std::io;
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,6 +15,9 @@ pub struct Connection {
     /// To the other member.
     pub writer: Box<dyn AsyncWrite + Send + Sync + Unpin>,
 }
+
+/// Takes a connection on which HTTP is spoken, as tools do that ask a peer URL who is there.
+pub type PeerHttp = Arc<dyn Fn(Connection) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A way to other members.
 pub trait Transport: Send + Sync + 'static {

@@ -35,8 +35,6 @@ pub enum Effect {
     Works,
     /// Nothing, which a line of the log says, with the reason.
     Nothing(&'static str),
-    /// The start fails where it is set: doing without would be worse.
-    Refused(&'static str),
 }
 
 /// A flag.
@@ -62,17 +60,12 @@ const fn idle(name: &'static str, kind: Kind, default: &'static str, why: &'stat
     Flag { name, kind, default, effect: Effect::Nothing(why), help: "Accepted without effect." }
 }
 
-const fn refused(name: &'static str, kind: Kind, default: &'static str, why: &'static str) -> Flag {
-    Flag { name, kind, default, effect: Effect::Refused(why), help: "Not available yet." }
-}
-
 const fn ignored(name: &'static str) -> Flag {
     flag(name, Kind::Ignored, "", "Ignored.")
 }
 
 const NO_BBOLT: &str = "there is no bbolt file here";
 const NO_TRACES: &str = "traces are not exported";
-const NO_DISCOVERY: &str = "discovery of founding members is not implemented";
 
 /// All flags, in the order of the help.
 pub const FLAGS: &[Flag] = &[
@@ -139,7 +132,7 @@ pub const FLAGS: &[Flag] = &[
         "http://localhost:2379",
         "This member's URLs for clients.",
     ),
-    refused("discovery-endpoints", Kind::List, "", NO_DISCOVERY),
+    flag("discovery-endpoints", Kind::List, "", "A cluster in which founders meet."),
     flag("discovery-token", Kind::Text, "", "Token of the cluster to be founded."),
     flag("discovery-dial-timeout", Kind::Duration, "2s", "Of discovery."),
     flag("discovery-request-timeout", Kind::Duration, "5s", "Of discovery."),
@@ -152,12 +145,12 @@ pub const FLAGS: &[Flag] = &[
     flag("discovery-cacert", Kind::Text, "", "Of discovery."),
     flag("discovery-user", Kind::Text, "", "Of discovery."),
     flag("discovery-password", Kind::Text, "", "Of discovery."),
-    refused("discovery-srv", Kind::Text, "", NO_DISCOVERY),
+    flag("discovery-srv", Kind::Text, "", "Domain with SRV records of the founders."),
     flag("discovery-srv-name", Kind::Text, "", "Of discovery."),
     idle("discovery", Kind::Text, "", "the v2 discovery service is gone"),
     idle("discovery-proxy", Kind::Text, "", "the v2 discovery service is gone"),
     flag("discovery-fallback", Kind::Choice(&["exit", "proxy"]), "exit", "Of discovery."),
-    idle("strict-reconfig-check", Kind::Bool, "true", "reconfiguration is always checked strictly"),
+    flag("strict-reconfig-check", Kind::Bool, "true", "Change members only while most run."),
     flag("max-learners", Kind::Int, "1", "Most learners in the cluster."),
     idle("pre-vote", Kind::Bool, "true", "pre-vote is always on"),
     flag("auto-compaction-retention", Kind::Text, "0", "What automatic compaction keeps; 0: all."),
@@ -272,12 +265,7 @@ pub const FLAGS: &[Flag] = &[
     idle("memory-mlock", Kind::Bool, "false", NO_BBOLT),
     idle("bootstrap-defrag-threshold-megabytes", Kind::Uint, "0", NO_BBOLT),
     flag("unsafe-no-fsync", Kind::Bool, "false", "Never wait for the disk; data may be lost."),
-    refused(
-        "force-new-cluster",
-        Kind::Bool,
-        "false",
-        "--force-new-cluster is not implemented; restore a snapshot with `etcdutl snapshot restore`",
-    ),
+    flag("force-new-cluster", Kind::Bool, "false", "Forget all other members, keep the data."),
     flag("feature-gates", Kind::Gates, "", "Features by name: A=true,B=false."),
     flag(
         "config-file",

@@ -12,6 +12,9 @@ pub(crate) async fn range(
 ) -> Result<RangeResponse, FaceError> {
     check::range(&request)?;
     if !request.serializable {
+        if face.node().is_learner() {
+            return Err(FaceError::Learner);
+        }
         face.read_index().await?;
     }
     let authorized =

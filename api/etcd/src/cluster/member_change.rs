@@ -1,0 +1,70 @@
+//! MemberAdd, MemberRemove, MemberUpdate, MemberPromote: whoever is asked has the leader do it.
+
+use std::time::{Duration, SystemTime};
+
+use keelson_proto::etcdserverpb as pb;
+use keelson_raft::{Member, MemberChange, MemberLimits, Members, identity};
+
+use super::{shown, urls};
+use crate::error::{FaceError, Unchanged};
+use crate::face::EtcdFace;
+
+/// Ids that are tried for a new member: one has been taken when the same URLs come twice a second.
+const IDS_MAX: u64 = 8;
+
+pub(crate) async fn member_add(
+    face: EtcdFace,
+    request: pb::MemberAddRequest,
+) -> Result<pb::MemberAddResponse, FaceError> {
+    let peer_urls = urls::checked(request.peer_ur_ls)?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let member = Member { peer_urls, learner: request.is_learner, ..Member::default() };
+    let mut tried = 0;
+    let (id, members) = loop {
+        let id = identity::added(&member.peer_urls, now.as_secs() + tried);
+        let added = change(&face, MemberChange::Add { id, member: member.clone() }).await;
+        tried += 1;
+        match added {
+            Err(FaceError::Member(Unchanged::IdExists)) if tried < IDS_MAX => {}
+            added => break (id, added?),
+        }
+    };
+    let members = shown(&face, members);
+    let member = members.iter().find(|member| member.id == id).cloned();
+    Ok(pb::MemberAddResponse { header: Some(face.header(0)), member, members })
+}
+
+pub(crate) async fn member_remove(
+    face: EtcdFace,
+    request: pb::MemberRemoveRequest,
+) -> Result<pb::MemberRemoveResponse, FaceError> {
+    let members = change(&face, MemberChange::Remove(request.id)).await?;
+    let members = shown(&face, members);
+    Ok(pb::MemberRemoveResponse { header: Some(face.header(0)), members })
+}
+
+pub(crate) async fn member_update(
+    face: EtcdFace,
+    request: pb::MemberUpdateRequest,
+) -> Result<pb::MemberUpdateResponse, FaceError> {
+    let peer_urls = urls::checked(request.peer_ur_ls)?;
+    let members = change(&face, MemberChange::Update { id: request.id, peer_urls }).await?;
+    let members = shown(&face, members);
+    Ok(pb::MemberUpdateResponse { header: Some(face.header(0)), members })
+}
+
+pub(crate) async fn member_promote(
+    face: EtcdFace,
+    request: pb::MemberPromoteRequest,
+) -> Result<pb::MemberPromoteResponse, FaceError> {
+    let members = change(&face, MemberChange::Promote(request.id)).await?;
+    let members = shown(&face, members);
+    Ok(pb::MemberPromoteResponse { header: Some(face.header(0)), members })
+}
+
+async fn change(face: &EtcdFace, change: MemberChange) -> Result<Members, FaceError> {
+    let _asked = face.authorize(|auth, by| auth.may_administer(by))?;
+    let config = face.config();
+    let limits = MemberLimits { strict: config.strict_reconfig, learners_max: config.learners_max };
+    Ok(face.node().change_members(change, limits).await?)
+}
