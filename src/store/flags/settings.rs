@@ -86,15 +86,6 @@ impl Settings {
         *self.value(name) == Value::Bool(true)
     }
 
-    /// Whether a text or a list is not empty.
-    pub fn is_filled(&self, name: &str) -> bool {
-        match self.value(name) {
-            Value::Text(text) => !text.is_empty(),
-            Value::List(list) => !list.is_empty(),
-            _ => false,
-        }
-    }
-
     /// A number, at most as large as fits.
     pub fn number<T: TryFrom<i128>>(&self, name: &str, max: T) -> T {
         match self.value(name) {
