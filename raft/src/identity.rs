@@ -14,9 +14,9 @@ pub fn member(peer_urls: &[String], token: &str) -> u64 {
     first_eight(text.as_bytes())
 }
 
-/// The id of a member that is added to a running cluster, at a time in seconds.
-pub fn added(peer_urls: &[String], unix_seconds: u64) -> u64 {
-    member(peer_urls, &unix_seconds.to_string())
+/// The id of a member that is added to a running cluster: the same URLs may come again.
+pub fn added(peer_urls: &[String], nonce: u64) -> u64 {
+    member(peer_urls, &nonce.to_string())
 }
 
 /// The cluster's id.

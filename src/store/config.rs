@@ -1,6 +1,7 @@
 //! What a member does with its flags' values: checks in etcd's order and words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::ToSocketAddrs as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -312,6 +313,9 @@ impl Config {
                 urls.iter().map(|url| format!("{}={url}", self.name())).collect();
             named.join(",")
         };
+        if same_places(listed, &own) {
+            return Ok(founders);
+        }
         let (unadvertised, unlisted) = (missing(listed, &own), missing(&own, listed));
         if !unadvertised.is_empty() {
             return Err(format!(
@@ -396,6 +400,20 @@ impl Config {
             client_cert_auth: settings.is_on("client-cert-auth"),
         }
     }
+}
+
+/// Whether URLs are the same, or their hosts have the same addresses.
+pub fn same_places(one: &[String], other: &[String]) -> bool {
+    let sorted = |urls: &[String]| urls.iter().cloned().collect::<BTreeSet<String>>();
+    let placed = |urls: &[String]| urls.iter().map(place).collect::<BTreeSet<String>>();
+    sorted(one) == sorted(other) || placed(one) == placed(other)
+}
+
+/// A URL whose host is an address, if it can be found.
+fn place(url: &String) -> String {
+    let Some((scheme, host)) = url.split_once("://") else { return url.clone() };
+    let found = host.to_socket_addrs().ok().and_then(|mut found| found.next());
+    found.map_or_else(|| url.clone(), |address| format!("{scheme}://{address}"))
 }
 
 fn joined(urls: &[Url]) -> String {

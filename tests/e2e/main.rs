@@ -8,6 +8,7 @@ mod kubectl_session;
 mod kubectl_tools;
 mod kubectl_views;
 mod life;
+mod membership;
 mod pods_given;
 mod pods_life;
 mod pods_reasons;

@@ -73,6 +73,15 @@ impl StoreProcess {
         Self::spawn(command, log)
     }
 
+    /// `keelson store` that sees another `/etc/resolv.conf`.
+    pub fn start_with_resolv(arguments: &[String], resolv: &Path, log: &Path) -> Result<Self> {
+        let mut command = Command::new("unshare");
+        let script = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+        command.args(["--mount", "sh", "-c", script]).arg(resolv).arg(binary());
+        command.arg("store").args(arguments);
+        Self::spawn(command, log)
+    }
+
     /// The machine's own etcd, if there is one.
     pub fn start_etcd(arguments: &[String], log: &Path) -> Result<Self> {
         let mut command = Command::new("etcd");

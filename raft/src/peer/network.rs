@@ -115,13 +115,13 @@ impl NetStreamAppend<Types> for PeerClient {
         let limit = option.hard_ttl().max(Duration::from_secs(5));
         async move {
             let target = self.target;
-            let reachable =
-                (self.purpose == Purpose::Heartbeats).then(|| self.directory.reachable().clone());
+            let reachable = self.directory.reachable().clone();
             let channel = self.directory.channel(target, &self.member, self.purpose).await;
-            if let (Err(_), Some(reachable)) = (&channel, &reachable) {
+            let channel = channel.map_err(|error| {
                 reachable.lost(target);
-            }
-            let channel = channel.map_err(|error| unreachable(&error))?;
+                unreachable(&error)
+            })?;
+            let is_heartbeat = self.purpose == Purpose::Heartbeats;
             let replies = input
                 .map(move |request| {
                     failpoint!(raftBeforeLeaderSend);
@@ -129,10 +129,10 @@ impl NetStreamAppend<Types> for PeerClient {
                     append_reply(call, limit)
                 })
                 .buffered(APPENDS_IN_FLIGHT)
-                .inspect(move |result| match (&reachable, result) {
-                    (Some(reachable), Ok(_)) => reachable.heard(target),
-                    (Some(reachable), Err(_)) => reachable.lost(target),
-                    (None, _) => {}
+                .inspect(move |result| match result {
+                    Ok(_) if is_heartbeat => reachable.heard(target),
+                    Ok(_) => {}
+                    Err(_) => reachable.lost(target),
                 });
             // The stream ends after the first reply that is not "matching".
             let replies = stream::unfold(Some(Box::pin(replies)), |replies| async move {

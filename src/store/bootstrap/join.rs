@@ -1,6 +1,5 @@
 //! Joining a cluster that runs: who this member is there.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -9,7 +8,7 @@ use keelson_storage::wal::Identity;
 use tokio::time::Instant;
 
 use super::remote::{RemoteCluster, cluster};
-use crate::store::config::Founders;
+use crate::store::config::{Founders, same_places};
 
 /// A member that was asked may not have heard of this one yet.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,7 +26,7 @@ pub(super) async fn existing(
     loop {
         let known =
             cluster(&others, tls).await.context("cannot fetch cluster info from peer urls")?;
-        match matched(name, listed, &known).await {
+        match matched(name, listed, &known) {
             Ok(identity) => return Ok(identity),
             Err(error) if begun.elapsed() >= PATIENCE => return Err(error),
             Err(_) => tokio::time::sleep(RETRY).await,
@@ -57,22 +56,15 @@ fn others(name: &str, listed: &Founders) -> Vec<String> {
 
 /// This member's place in the cluster, of which everybody must be listed.
 // upstream: etcd v3.7 `membership.ValidateClusterAndAssignIDs`
-async fn matched(name: &str, listed: &Founders, known: &RemoteCluster) -> Result<Identity> {
+fn matched(name: &str, listed: &Founders, known: &RemoteCluster) -> Result<Identity> {
     let text = serde_json::to_string(&known.members)?;
     if known.members.len() != listed.len() {
         bail!("error validating peerURLs {text}: member count is unequal");
     }
     let mut own = None;
     for member in &known.members {
-        let wanted = resolved(&member.peer_urls).await;
-        let mut found = None;
-        for (listed_name, urls) in listed {
-            if *urls == member.peer_urls || resolved(urls).await == wanted {
-                found = Some(listed_name);
-                break;
-            }
-        }
-        let Some(found) = found else {
+        let found = listed.iter().find(|(_, urls)| same_places(urls, &member.peer_urls));
+        let Some((found, _)) = found else {
             bail!(
                 "error validating peerURLs {text}: PeerURLs: no match found for existing member \
                  ({:x}, {:?})",
@@ -96,24 +88,6 @@ async fn matched(name: &str, listed: &Founders, known: &RemoteCluster) -> Result
         );
     }
     Ok(Identity { cluster_id: known.id, node_id: own.id })
-}
-
-/// URLs whose hosts are addresses.
-async fn resolved(urls: &[String]) -> BTreeSet<String> {
-    let mut all = BTreeSet::new();
-    for url in urls {
-        let (scheme, host) = url.split_once("://").unwrap_or(("http", url));
-        match tokio::net::lookup_host(host).await {
-            Ok(mut found) => {
-                let first = found.next().map_or_else(|| host.to_owned(), |at| at.to_string());
-                all.insert(format!("{scheme}://{first}"));
-            }
-            Err(_) => {
-                all.insert(url.clone());
-            }
-        }
-    }
-    all
 }
 
 #[cfg(test)]
@@ -140,23 +114,23 @@ mod tests {
         RemoteCluster { id: 7, members: members.collect() }
     }
 
-    #[tokio::test]
-    async fn a_member_is_found_by_its_urls() {
+    #[test]
+    fn a_member_is_found_by_its_urls() {
         let three = known(&[
             (1, "http://127.0.0.1:1", true),
             (2, "http://127.0.0.1:2", false),
             (3, "http://127.0.0.1:3", true),
         ]);
         let all = "a=http://localhost:1,b=http://127.0.0.1:2,c=http://127.0.0.1:3";
-        let identity = matched("b", &listed(all), &three).await.unwrap();
+        let identity = matched("b", &listed(all), &three).unwrap();
         assert_eq!(identity, Identity { cluster_id: 7, node_id: 2 });
-        let wrong = async |name: &str, list: &str, part: &str| {
-            let error = matched(name, &listed(list), &three).await.unwrap_err().to_string();
+        let wrong = |name: &str, list: &str, part: &str| {
+            let error = matched(name, &listed(list), &three).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         };
-        wrong("b", "b=http://127.0.0.1:2", "member count is unequal").await;
-        wrong("b", &all.replace(":2", ":4"), "no match found for existing member (2,").await;
-        wrong("z", all, "couldn't find local name \"z\"").await;
-        wrong("a", all, "member 1 has already been bootstrapped").await;
+        wrong("b", "b=http://127.0.0.1:2", "member count is unequal");
+        wrong("b", &all.replace(":2", ":4"), "no match found for existing member (2,");
+        wrong("z", all, "couldn't find local name \"z\"");
+        wrong("a", all, "member 1 has already been bootstrapped");
     }
 }

@@ -1,34 +1,20 @@
 //! MemberAdd, MemberRemove, MemberUpdate, MemberPromote: whoever is asked has the leader do it.
 
-use std::time::{Duration, SystemTime};
-
 use keelson_proto::etcdserverpb as pb;
 use keelson_raft::{Member, MemberChange, MemberLimits, Members, identity};
 
 use super::{shown, urls};
-use crate::error::{FaceError, Unchanged};
+use crate::error::FaceError;
 use crate::face::EtcdFace;
-
-/// Ids that are tried for a new member: one has been taken when the same URLs come twice a second.
-const IDS_MAX: u64 = 8;
 
 pub(crate) async fn member_add(
     face: EtcdFace,
     request: pb::MemberAddRequest,
 ) -> Result<pb::MemberAddResponse, FaceError> {
     let peer_urls = urls::checked(request.peer_ur_ls)?;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let member = Member { peer_urls, learner: request.is_learner, ..Member::default() };
-    let mut tried = 0;
-    let (id, members) = loop {
-        let id = identity::added(&member.peer_urls, now.as_secs() + tried);
-        let added = change(&face, MemberChange::Add { id, member: member.clone() }).await;
-        tried += 1;
-        match added {
-            Err(FaceError::Member(Unchanged::IdExists)) if tried < IDS_MAX => {}
-            added => break (id, added?),
-        }
-    };
+    let id = identity::added(&member.peer_urls, rand::random());
+    let members = change(&face, MemberChange::Add { id, member }).await?;
     let members = shown(&face, members);
     let member = members.iter().find(|member| member.id == id).cloned();
     Ok(pb::MemberAddResponse { header: Some(face.header(0)), member, members })
