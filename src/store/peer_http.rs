@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use keelson_etcd_api::ETCD_VERSION;
+use keelson_etcd_api::{CLUSTER_VERSION, ETCD_VERSION};
 use keelson_raft::Node;
 use keelson_raft::peer::{Connection, PeerHttp};
 
@@ -45,8 +45,8 @@ fn answer(node: Option<&Node>, request: &Request<Incoming>) -> Response<Full<Byt
     match request.uri().path() {
         MEMBERS_PATH => json(node, serde_json::to_vec(&members(node))),
         VERSION_PATH => {
-            let minor = ETCD_VERSION.rsplit_once('.').map_or(ETCD_VERSION, |(minor, _)| minor);
-            let cluster = format!("{minor}.0");
+            let cluster = node.view().downgrade_target();
+            let cluster = cluster.unwrap_or_else(|| CLUSTER_VERSION.to_owned());
             let version = serde_json::json!({
                 "etcdserver": ETCD_VERSION, "etcdcluster": cluster, "storage": cluster,
             });

@@ -2,7 +2,7 @@
 
 use keelson_proto::etcdserverpb as pb;
 pub use keelson_proto::raft::{
-    AuthChange, Authenticate, Command, LeaseCheckpoint, LeaseCheckpoints, LeaseRevoke,
+    AuthChange, Authenticate, Command, Downgrade, LeaseCheckpoint, LeaseCheckpoints, LeaseRevoke,
     MemberAttributes, auth_change::Change as AuthOp, command::Op,
 };
 use thiserror::Error;
@@ -76,6 +76,12 @@ pub enum ApplyError {
     /// Who asks may not, or a change of users and roles makes no sense.
     #[error(transparent)]
     Auth(#[from] AuthError),
+    /// One change of the version is under way.
+    #[error("etcdserver: cluster has a downgrade job in progress")]
+    DowngradeInProgress,
+    /// None is.
+    #[error("etcdserver: no inflight downgrade job")]
+    NoDowngrade,
     /// A command of a kind that this version does not know.
     #[error("etcdserver: unknown command in the log")]
     UnknownCommand,

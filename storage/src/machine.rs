@@ -19,8 +19,8 @@ use thiserror::Error;
 
 use crate::auth::{AuthError, AuthState, Authority, Ended};
 use crate::command::{
-    ApplyError, ApplyResult, AuthChange, Authenticate, Command, LeaseCheckpoints, LeaseRevoke,
-    MemberAttributes, Op, Reply,
+    ApplyError, ApplyResult, AuthChange, Authenticate, Command, Downgrade, LeaseCheckpoints,
+    LeaseRevoke, MemberAttributes, Op, Reply,
 };
 use crate::compactor::Compactor;
 use crate::engine::{Direction, Engine, EngineError, Overlay, Reader};
@@ -299,6 +299,7 @@ impl StateMachine {
             Op::LeaseRevoke(request) => self.revoke(request, overlay, changes),
             Op::LeaseCheckpoints(request) => Ok(self.checkpoint(request, overlay)),
             Op::MemberAttributes(attributes) => Ok(self.member(attributes, overlay)),
+            Op::Downgrade(downgrade) => self.downgrade(downgrade, overlay),
             Op::Alarm(request) => Ok(self.alarm(request, overlay)),
             Op::AuthChange(change) => self.change_auth(change, overlay),
             Op::Authenticate(request) => self.authenticate(index, request),
@@ -417,6 +418,24 @@ impl StateMachine {
         Reply::Done { revision: self.revision }
     }
 
+    fn downgrade(&mut self, downgrade: &Downgrade, overlay: &mut Overlay<'_>) -> ApplyResult {
+        let mut target = self.shared.downgrade.write();
+        match (target.is_some(), downgrade.target.is_empty()) {
+            (true, false) => return Err(ApplyError::DowngradeInProgress),
+            (false, true) => return Err(ApplyError::NoDowngrade),
+            (false, false) => {
+                let version = Bytes::from(downgrade.target.clone());
+                overlay.batch.put(keys::META_DOWNGRADE.to_vec(), version);
+                *target = Some(downgrade.target.clone());
+            }
+            (true, true) => {
+                overlay.batch.delete(keys::META_DOWNGRADE.to_vec());
+                *target = None;
+            }
+        }
+        Ok(Reply::Done { revision: self.revision })
+    }
+
     /// Raises an alarm, or ends it; the answer names those that changed.
     fn alarm(&mut self, request: &pb::AlarmRequest, overlay: &mut Overlay<'_>) -> Reply {
         use pb::alarm_request::AlarmAction;
@@ -451,7 +470,7 @@ impl StateMachine {
             Op::Put(_) | Op::DeleteRange(_) | Op::Txn(_) | Op::Compaction(_) => true,
             Op::LeaseGrant(_) | Op::LeaseRevoke(_) => true,
             Op::LeaseCheckpoints(_) | Op::MemberAttributes(_) | Op::Alarm(_) => false,
-            Op::AuthChange(_) | Op::Authenticate(_) => false,
+            Op::AuthChange(_) | Op::Authenticate(_) | Op::Downgrade(_) => false,
         };
         if on_data && raised(pb::AlarmType::Corrupt) {
             return Err(ApplyError::Corrupt);
@@ -461,7 +480,7 @@ impl StateMachine {
             Op::Txn(request) => may_put(request),
             Op::DeleteRange(_) | Op::Compaction(_) | Op::LeaseRevoke(_) => false,
             Op::LeaseCheckpoints(_) | Op::MemberAttributes(_) | Op::Alarm(_) => false,
-            Op::AuthChange(_) | Op::Authenticate(_) => false,
+            Op::AuthChange(_) | Op::Authenticate(_) | Op::Downgrade(_) => false,
         };
         if grows && raised(pb::AlarmType::Nospace) {
             return Err(ApplyError::NoSpace);
@@ -569,6 +588,8 @@ impl StateMachine {
         let done = number(keys::META_COMPACTION_DONE, -1)?;
         let leases = load_leases(&*engine)?;
         let members = load_members(&*engine)?;
+        let downgrade = engine.get(keys::META_DOWNGRADE)?;
+        let downgrade = downgrade.map(|target| String::from_utf8_lossy(&target).into_owned());
         let (start, end) = keys::alarms();
         let alarms = keys_in(&*engine, &start, &end);
         let auth = load_auth(&*engine)?;
@@ -576,6 +597,7 @@ impl StateMachine {
         shared.begin_write();
         *shared.leases.write() = leases;
         *shared.members.write() = members;
+        *shared.downgrade.write() = downgrade;
         *shared.alarms.write() = alarms.iter().filter_map(|key| keys::parse_alarm(key)).collect();
         shared.set_auth(auth);
         shared.revision.store(self.revision, Ordering::SeqCst);

@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) leases_changed: watch::Sender<u64>,
     pub(crate) alarms: RwLock<BTreeSet<(i32, u64)>>,
     pub(crate) members: RwLock<BTreeMap<u64, MemberAttributes>>,
+    /// The version that a downgrade leads to.
+    pub(crate) downgrade: RwLock<Option<String>>,
     /// Of [`Shared::auth`], so that asking costs nothing while it is off.
     auth_enabled: AtomicBool,
     auth: RwLock<Arc<AuthState>>,
@@ -73,6 +75,7 @@ impl Shared {
             leases_changed: watch::Sender::new(0),
             alarms: RwLock::default(),
             members: RwLock::default(),
+            downgrade: RwLock::default(),
             auth_enabled: AtomicBool::new(false),
             auth: RwLock::default(),
             tokens: Tokens::default(),
@@ -258,6 +261,11 @@ impl View {
     /// What the members say of themselves.
     pub fn member_attributes(&self) -> BTreeMap<u64, MemberAttributes> {
         self.shared.members.read().clone()
+    }
+
+    /// The version that a downgrade leads to, while one is under way.
+    pub fn downgrade_target(&self) -> Option<String> {
+        self.shared.downgrade.read().clone()
     }
 
     /// Whether a member has been removed from the cluster for good.

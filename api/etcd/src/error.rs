@@ -42,9 +42,6 @@ pub enum FaceError {
     /// The member stops.
     #[error("etcdserver: server stopped")]
     Stopped,
-    /// The same method may come later.
-    #[error("etcdserver: not capable")]
-    NotCapable,
     /// Not a version.
     #[error("etcdserver: wrong downgrade target version format")]
     DowngradeFormat,
@@ -145,6 +142,9 @@ impl FaceError {
                 ApplyError::Compacted { .. } | ApplyError::FutureRevision { .. } => {
                     Code::OutOfRange
                 }
+                ApplyError::DowngradeInProgress | ApplyError::NoDowngrade => {
+                    Code::FailedPrecondition
+                }
                 ApplyError::NoSpace => Code::ResourceExhausted,
                 ApplyError::Corrupt => Code::DataLoss,
                 ApplyError::Auth(error) => auth_code(*error),
@@ -166,7 +166,7 @@ impl FaceError {
                 Code::Unavailable
             }
             Self::TooManyRequests | Self::Unexpected => Code::Unknown,
-            Self::NotCapable | Self::NotLeader | Self::BadTransferee => Code::FailedPrecondition,
+            Self::NotLeader | Self::BadTransferee => Code::FailedPrecondition,
             Self::VerifyOnly
             | Self::TransferTimedOut
             | Self::NotElected
@@ -294,7 +294,6 @@ impl From<FaceError> for StoreError {
             | FaceError::Apply(_)
             | FaceError::Read(_)
             | FaceError::TtlTooLarge
-            | FaceError::NotCapable
             | FaceError::DowngradeFormat
             | FaceError::DowngradeTarget
             | FaceError::VerifyOnly

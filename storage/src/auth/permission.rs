@@ -112,7 +112,9 @@ impl AuthState {
                 self.is_somebody(by)?;
                 request.ids.iter().try_for_each(|id| self.may_write_all(by, &keys_of(*id)))
             }
-            Op::Compaction(_) | Op::Alarm(_) | Op::AuthChange(_) => self.may_administer(by),
+            Op::Compaction(_) | Op::Alarm(_) | Op::AuthChange(_) | Op::Downgrade(_) => {
+                self.may_administer(by)
+            }
             // By members themselves, or answered by a password.
             Op::LeaseCheckpoints(_) | Op::MemberAttributes(_) | Op::Authenticate(_) => Ok(()),
         }

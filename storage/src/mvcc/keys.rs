@@ -34,6 +34,8 @@ pub const META_SIZE: &[u8] = b"msize";
 
 /// What compactions have freed of it on this member, 8 bytes big-endian.
 pub const META_FREED: &[u8] = b"mfreed";
+/// The version that a downgrade leads to; none is under way where this is missing.
+pub const META_DOWNGRADE: &[u8] = b"mdowngrade";
 /// `StoredAuth`.
 pub const META_AUTH: &[u8] = b"mauth";
 

@@ -115,7 +115,7 @@ impl Site {
         }
         let asked = Asked::of(&request);
         match asked.path.as_str() {
-            "/version" => asked.other_than_get().unwrap_or_else(version::version),
+            "/version" => asked.other_than_get().unwrap_or_else(|| version::version(&self.face)),
             "/debug/vars" => asked.other_than_get().unwrap_or_else(vars::vars),
             _ => self.health_and_metrics(asked).await,
         }

@@ -3,13 +3,15 @@
 use ::http::StatusCode;
 
 use super::text;
+use crate::ETCD_VERSION;
+use crate::face::EtcdFace;
 use crate::grpc::Outgoing;
-use crate::{CLUSTER_VERSION, ETCD_VERSION};
 
-pub(super) fn version() -> Outgoing {
+pub(super) fn version(face: &EtcdFace) -> Outgoing {
+    let cluster = face.cluster_version();
     let body = format!(
-        "{{\"etcdserver\":\"{ETCD_VERSION}\",\"etcdcluster\":\"{CLUSTER_VERSION}\",\
-         \"storage\":\"{CLUSTER_VERSION}\"}}"
+        "{{\"etcdserver\":\"{ETCD_VERSION}\",\"etcdcluster\":\"{cluster}\",\
+         \"storage\":\"{cluster}\"}}"
     );
     text(StatusCode::OK, "application/json", body)
 }

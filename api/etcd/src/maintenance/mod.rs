@@ -10,7 +10,7 @@ mod status;
 
 pub(crate) use alarm::alarm;
 pub(crate) use defragment::defragment;
-pub(crate) use downgrade::downgrade;
+pub(crate) use downgrade::{downgrade, minor};
 pub(crate) use hash::{hash, hash_kv};
 pub(crate) use move_leader::move_leader;
 pub(crate) use snapshot::snapshot;

@@ -3,9 +3,9 @@
 use keelson_proto::etcdserverpb as pb;
 
 use super::alarm::raised;
+use crate::ETCD_VERSION;
 use crate::error::FaceError;
 use crate::face::EtcdFace;
-use crate::{CLUSTER_VERSION, ETCD_VERSION};
 
 pub(crate) async fn status(
     face: EtcdFace,
@@ -14,6 +14,7 @@ pub(crate) async fn status(
     let _asked = face.authorize(|auth, by| auth.is_somebody(by))?;
     let status = face.node().status();
     let size = face.node().view().size();
+    let downgrade = face.node().view().downgrade_target();
     let mut errors = Vec::new();
     if status.leader.is_none() {
         errors.push(FaceError::NoLeader.to_string());
@@ -33,7 +34,10 @@ pub(crate) async fn status(
         raft_applied_index: status.applied,
         errors,
         is_learner: status.is_learner,
-        storage_version: CLUSTER_VERSION.to_owned(),
-        downgrade_info: Some(pb::DowngradeInfo::default()),
+        storage_version: face.cluster_version(),
+        downgrade_info: Some(pb::DowngradeInfo {
+            enabled: downgrade.is_some(),
+            target_version: downgrade.unwrap_or_default(),
+        }),
     })
 }

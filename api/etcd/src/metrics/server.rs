@@ -3,8 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use super::text::Text;
+use crate::ETCD_VERSION;
 use crate::face::EtcdFace;
-use crate::{CLUSTER_VERSION, ETCD_VERSION};
+use crate::maintenance::minor;
 
 pub(super) fn write(face: &EtcdFace, out: &mut Text) {
     let status = face.node().status();
@@ -71,7 +72,8 @@ pub(super) fn write(face: &EtcdFace, out: &mut Text) {
         "The total number of failed health checks",
         count(&metrics.health_failures),
     );
-    let minor = CLUSTER_VERSION.rsplit_once('.').map_or(CLUSTER_VERSION, |(minor, _)| minor);
+    let version = face.cluster_version();
+    let minor = minor(&version);
     for (name, help, labels) in [
         (
             "etcd_server_version",
