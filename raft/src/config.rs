@@ -29,7 +29,8 @@ pub struct NodeConfig {
     pub members: BTreeMap<u64, Member>,
     /// A leader is heard at least this often.
     pub heartbeat: Duration,
-    /// Without a leader for this long, and up to twice that, a member stands for election.
+    /// Without a leader for this long, and at most half as long again, a member stands for
+    /// election.
     pub election: Duration,
     /// Forget all members but this one, which is known under these addresses, and keep the data.
     pub force_new_cluster: Option<Member>,
@@ -91,8 +92,10 @@ impl NodeConfig {
         let config = openraft::Config {
             cluster_name: format!("{:x}", self.cluster_id),
             heartbeat_interval: millis(self.heartbeat),
-            election_timeout_min: millis(self.election),
-            election_timeout_max: millis(self.election) * 2,
+            // A follower waits for the leader's lease, which is the greater of these, and then for a
+            // time between the two: from 1.1 to 1.4 election timeouts in all.
+            election_timeout_min: millis(self.election) * 4 / 10,
+            election_timeout_max: millis(self.election) * 7 / 10,
             install_snapshot_timeout: 60_000,
             max_payload_entries: 4096,
             // A follower is sent entries as long as there are any.
