@@ -1,5 +1,9 @@
 //! Leases: the leader's deadlines over the rules of `keelson_storage::lease`. Renewals live in its
 //! memory; endings and checkpoints go through the log.
+//!
+//! Every answer is proven: this member led, and knew the lease so, at a moment after it was asked.
+//! A leader that follows gives each lease its time from when it takes over, so what was promised
+//! holds with it too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,242 +13,211 @@ use futures::future::BoxFuture;
 use keelson_failpoint::failpoint;
 use keelson_proto::raft as pb;
 use keelson_proto::raft::keep_alive_reply::Fate;
-use keelson_storage::command::{LeaseCheckpoints, LeaseRevoke, Op, command};
-use keelson_storage::lease::Expiry;
+use keelson_storage::command::{LeaseCheckpoints, Op, command};
+use keelson_storage::lease::{Expiry, Renewal};
 use keelson_storage::view::View;
-use openraft::Raft;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::error::LeaseError;
 use crate::leadership::Leadership;
-use crate::machine::Machine;
 use crate::peers::Peers;
+use crate::proofs::Proofs;
 use crate::propose::Propose;
-use crate::reads::confirmed_index;
 use crate::runtime::{Moment, Runtime};
-use crate::types::Types;
 
-/// Leases of one proposal.
-const LEASES_A_PROPOSAL: usize = 1000;
-/// A new leader may end a lease this much too late.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
-/// What is committed is applied within this, or it is not waited for.
-const SETTLE_MAX: Duration = Duration::from_secs(1);
-/// Before a failed proposal is tried again.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// A leader that is proven has taken over the leases within this, or somebody asks again.
+const TAKE_OVER_MAX: Duration = Duration::from_secs(1);
+/// Before somebody asks again.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// The deadlines; clones share them.
+/// What is asked of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// To begin its time again.
+    Renew,
+    /// What is left of it.
+    Remaining,
+}
+
+/// The deadlines, for the term in which they are kept.
+type Deadlines = Option<(u64, Expiry)>;
+
+/// The leases; clones share the deadlines.
 #[derive(Clone)]
 pub(crate) struct Leases {
     view: View,
-    raft: Raft<Types, Machine>,
-    applied: watch::Receiver<u64>,
-    expiry: Arc<Mutex<Option<Expiry>>>,
+    proofs: Proofs,
+    propose: Propose,
+    deadlines: Arc<Mutex<Deadlines>>,
+    /// The term of the deadlines, and changes of it.
+    kept: watch::Sender<Option<u64>>,
 }
 
 impl Leases {
-    pub(crate) fn new(
-        view: View,
-        raft: Raft<Types, Machine>,
-        applied: watch::Receiver<u64>,
-    ) -> Self {
-        Self { view, raft, applied, expiry: Arc::default() }
+    pub(crate) fn new(view: View, proofs: Proofs, propose: Propose) -> Self {
+        let kept = watch::Sender::new(None);
+        Self { view, proofs, propose, deadlines: Arc::default(), kept }
     }
 
-    /// A lease that another member has just granted may be committed and not applied here yet.
-    async fn settle(&self, id: i64) {
-        if self.view.lease(id).is_none() {
-            self.caught_up().await;
-        }
+    pub(crate) fn view(&self) -> &View {
+        &self.view
     }
 
-    /// Boxed: the library's futures are no part of those of each caller.
-    fn caught_up(&self) -> BoxFuture<'static, ()> {
-        let (raft, mut applied) = (self.raft.clone(), self.applied.clone());
+    pub(crate) fn proofs(&self) -> &Proofs {
+        &self.proofs
+    }
+
+    /// Proposes, and waits; whether it was applied.
+    pub(crate) async fn propose(&self, op: Op) -> bool {
+        (self.propose)(command(op)).await
+    }
+
+    /// For the keeper: begins to keep deadlines, or ends it.
+    pub(crate) fn set_deadlines(&self, deadlines: Deadlines) {
+        let term = deadlines.as_ref().map(|(term, _)| *term);
+        *self.deadlines.lock() = deadlines;
+        self.kept.send_replace(term);
+    }
+
+    /// Does something with the deadlines, if there are any.
+    pub(crate) fn with_deadlines<T>(&self, act: impl FnOnce(&mut Expiry) -> T) -> Option<T> {
+        self.deadlines.lock().as_mut().map(|(_, expiry)| act(expiry))
+    }
+
+    /// Answers as the leader, if this member leads. Boxed: the library's futures are no part of
+    /// those of each caller.
+    pub(crate) fn answer_here(
+        &self,
+        question: Question,
+        id: i64,
+    ) -> BoxFuture<'static, pb::KeepAliveReply> {
+        let leases = self.clone();
         async move {
-            let Ok(index) = confirmed_index(&raft).await else { return };
-            let caught_up = async { applied.wait_for(|now| *now >= index).await.map(|_| ()) };
-            let _ = Runtime::timeout(SETTLE_MAX, caught_up).await;
+            loop {
+                let asked = Moment::now().since_start();
+                let Some(term) = leases.proven().await else { return reply(Fate::NotLeader, 0) };
+                failpoint!(await beforeCheckpointInLeaseRenew);
+                let answered = match question {
+                    Question::Renew => leases.renew(id, term, asked),
+                    Question::Remaining => leases.remaining(id, term, asked),
+                };
+                match answered {
+                    Answer::Is(reply) => return reply,
+                    Answer::AskAgain => {}
+                    Answer::CheckpointFirst(checkpoint) => {
+                        let op =
+                            LeaseCheckpoints { checkpoints: vec![checkpoint], leader_term: term };
+                        if !leases.propose(Op::LeaseCheckpoints(op)).await {
+                            return reply(Fate::NotLeader, 0);
+                        }
+                        leases.with_deadlines(|expiry| expiry.checkpointed(&checkpoint));
+                    }
+                }
+            }
         }
         .boxed()
     }
 
-    /// Renews a lease if this member leads.
-    pub(crate) async fn renew_here(&self, id: i64) -> pb::KeepAliveReply {
-        self.settle(id).await;
-        failpoint!(await beforeCheckpointInLeaseRenew);
-        let mut expiry = self.expiry.lock();
-        let Some(expiry) = expiry.as_mut() else {
-            return pb::KeepAliveReply { fate: Fate::NotLeader as i32, ttl_seconds: 0 };
+    /// The term in which this member leads and keeps the deadlines.
+    async fn proven(&self) -> Option<u64> {
+        let term = self.proofs.leads().await?;
+        let mut kept = self.kept.subscribe();
+        let taken_over = async { kept.wait_for(|kept| *kept == Some(term)).await.map(|_| ()) };
+        matches!(Runtime::timeout(TAKE_OVER_MAX, taken_over).await, Ok(Ok(()))).then_some(term)
+    }
+
+    fn renew(&self, id: i64, term: u64, asked: Duration) -> Answer {
+        self.in_term(id, term, |expiry| {
+            match expiry.renew(id, asked, Moment::now().since_start()) {
+                Renewal::Renewed(ttl_seconds) => Answer::Is(reply(Fate::Renewed, ttl_seconds)),
+                Renewal::CheckpointFirst(checkpoint) => Answer::CheckpointFirst(checkpoint),
+                Renewal::Ended => Answer::Is(reply(Fate::NotFound, 0)),
+                Renewal::AskAgain => Answer::AskAgain,
+            }
+        })
+    }
+
+    fn remaining(&self, id: i64, term: u64, asked: Duration) -> Answer {
+        self.in_term(id, term, |expiry| {
+            // As of when it was asked: what came since may be another leader's affair.
+            let left = expiry.remaining(id, asked).unwrap_or_default();
+            Answer::Is(reply(Fate::Renewed, i64::try_from(left.as_secs()).unwrap_or(i64::MAX)))
+        })
+    }
+
+    /// Answers of a lease that there is, from the deadlines of this term.
+    fn in_term(&self, id: i64, term: u64, act: impl FnOnce(&mut Expiry) -> Answer) -> Answer {
+        let mut deadlines = self.deadlines.lock();
+        let Some((_, expiry)) = deadlines.as_mut().filter(|(kept, _)| *kept == term) else {
+            return Answer::AskAgain;
         };
         if self.view.lease(id).is_none() {
-            return answer(None);
+            return Answer::Is(reply(Fate::NotFound, 0));
         }
         let now = Moment::now().since_start();
         if expiry.remaining(id, now).is_none() {
             // Granted a moment ago.
             expiry.reconcile(&self.view.leases(), now);
         }
-        answer(expiry.renew(id, now))
+        act(expiry)
     }
 
-    /// What is left of a lease, in whole seconds, if this member leads.
-    pub(crate) async fn remaining_here(&self, id: i64) -> pb::KeepAliveReply {
-        self.settle(id).await;
-        let expiry = self.expiry.lock();
-        let Some(expiry) = expiry.as_ref() else {
-            return pb::KeepAliveReply { fate: Fate::NotLeader as i32, ttl_seconds: 0 };
-        };
-        let left = self.view.lease(id).map(|lease| {
-            let left = expiry.remaining(id, Moment::now().since_start());
-            left.unwrap_or(Duration::from_secs(lease.ttl_seconds.unsigned_abs()))
-        });
-        answer(left.map(|left| i64::try_from(left.as_secs()).unwrap_or(i64::MAX)))
-    }
-
-    /// Asks whoever leads.
-    pub(crate) async fn renew(
+    /// Asks whoever leads, for as long as `patience`: an election may be on.
+    pub(crate) async fn ask(
         &self,
+        question: Question,
         id: i64,
-        leadership: &Leadership,
+        mut leadership: watch::Receiver<Leadership>,
         peers: &Peers,
+        patience: Duration,
     ) -> Result<i64, LeaseError> {
-        let reply = match leadership.leader {
-            _ if leadership.is_own => self.renew_here(id).await,
-            Some(leader) => peers.keep_alive(leader, id).await.map_err(|_| LeaseError::NoLeader)?,
-            None => return Err(LeaseError::NoLeader),
-        };
-        read(&reply)
-    }
-
-    /// Asks whoever leads.
-    pub(crate) async fn remaining(
-        &self,
-        id: i64,
-        leadership: &Leadership,
-        peers: &Peers,
-    ) -> Result<i64, LeaseError> {
-        let reply = match leadership.leader {
-            _ if leadership.is_own => {
-                failpoint!(await beforeLookupWhenLeaseTimeToLive);
-                self.remaining_here(id).await
-            }
-            Some(leader) => {
-                peers.time_to_live(leader, id).await.map_err(|_| LeaseError::NoLeader)?
-            }
-            None => return Err(LeaseError::NoLeader),
-        };
-        read(&reply)
-    }
-}
-
-fn answer(ttl: Option<i64>) -> pb::KeepAliveReply {
-    match ttl {
-        Some(ttl_seconds) => pb::KeepAliveReply { fate: Fate::Renewed as i32, ttl_seconds },
-        None => pb::KeepAliveReply { fate: Fate::NotFound as i32, ttl_seconds: 0 },
-    }
-}
-
-fn read(reply: &pb::KeepAliveReply) -> Result<i64, LeaseError> {
-    match reply.fate() {
-        Fate::Renewed => Ok(reply.ttl_seconds),
-        Fate::NotFound => Err(LeaseError::NotFound),
-        Fate::NotLeader => Err(LeaseError::NoLeader),
-    }
-}
-
-/// The keeper's task: while this member leads, it ends leases whose time has passed.
-pub(crate) struct LeaseKeeper {
-    pub(crate) leases: Leases,
-    pub(crate) leadership: watch::Receiver<Leadership>,
-    /// Added to each lease when this member becomes leader.
-    pub(crate) grace: Duration,
-    pub(crate) propose: Propose,
-}
-
-impl LeaseKeeper {
-    /// Runs until leadership is no longer watched.
-    pub(crate) async fn run(mut self) {
-        let mut granted = self.leases.view.leases_changed();
-        let mut term = None;
-        let mut checkpointed = Moment::now();
+        let begun = Moment::now();
         loop {
-            let leadership = *self.leadership.borrow_and_update();
-            let leads = leadership.is_own.then_some(leadership.term);
-            if leads != term {
-                term = leads;
-                self.take_over(leads.is_some());
-                checkpointed = Moment::now();
-            }
-            let mut pause = None;
-            if term.is_some() {
-                granted.borrow_and_update();
-                let next = self.reconcile();
-                pause = next;
-                if next == Some(Duration::ZERO) {
-                    if !self.end_expired().await {
-                        Runtime::sleep(RETRY_PAUSE).await;
+            let now = *leadership.borrow_and_update();
+            let asked = async {
+                match now.leader {
+                    _ if now.is_own => {
+                        if question == Question::Remaining {
+                            failpoint!(await beforeLookupWhenLeaseTimeToLive);
+                        }
+                        Some(self.answer_here(question, id).await)
                     }
-                    continue;
+                    Some(leader) => peers.lease(question, leader, id).await.ok(),
+                    None => None,
                 }
-                if next.is_some() && checkpointed.age() >= CHECKPOINT_INTERVAL {
-                    checkpointed = Moment::now();
-                    self.checkpoint().await;
-                }
-            }
-            let longest = pause.map(|pause| pause.min(CHECKPOINT_INTERVAL));
-            tokio::select! {
-                biased;
-                changed = self.leadership.changed() => if changed.is_err() { return },
-                changed = granted.changed() => if changed.is_err() { return },
-                () = Runtime::sleep(longest.unwrap_or_default()), if longest.is_some() => {}
-            }
-        }
-    }
-
-    fn take_over(&self, leads: bool) {
-        let now = Moment::now().since_start();
-        *self.leases.expiry.lock() = leads
-            .then(|| Expiry::promoted(self.leases.view.leases().into_values(), now, self.grace));
-    }
-
-    /// Takes up new leases; the time until the next one ends.
-    fn reconcile(&self) -> Option<Duration> {
-        let now = Moment::now().since_start();
-        let mut expiry = self.leases.expiry.lock();
-        let expiry = expiry.as_mut()?;
-        expiry.reconcile(&self.leases.view.leases(), now);
-        Some(expiry.next()?.saturating_sub(now))
-    }
-
-    async fn end_expired(&self) -> bool {
-        let now = Moment::now().since_start();
-        let ids = match self.leases.expiry.lock().as_ref() {
-            Some(expiry) => expiry.expired(now, LEASES_A_PROPOSAL),
-            None => Vec::new(),
-        };
-        if ids.is_empty() {
-            return true;
-        }
-        let revoke = LeaseRevoke { ids, expired: true };
-        (self.propose)(command(Op::LeaseRevoke(revoke))).await
-    }
-
-    async fn checkpoint(&self) {
-        loop {
-            let now = Moment::now().since_start();
-            let checkpoints = match self.leases.expiry.lock().as_mut() {
-                Some(expiry) => expiry.checkpoints(now, CHECKPOINT_INTERVAL, LEASES_A_PROPOSAL),
-                None => Vec::new(),
             };
-            if checkpoints.is_empty() {
-                return;
-            }
-            let op = Op::LeaseCheckpoints(LeaseCheckpoints { checkpoints });
-            if !(self.propose)(command(op)).await {
-                return;
+            // Who was asked may never answer, and another leads by now.
+            let reply = tokio::select! {
+                reply = asked => reply,
+                changed = leadership.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return Err(LeaseError::Stopped),
+                },
+            };
+            match reply.as_ref().map(pb::KeepAliveReply::fate) {
+                Some(Fate::Renewed) => return Ok(reply.unwrap_or_default().ttl_seconds),
+                Some(Fate::NotFound) => return Err(LeaseError::NotFound),
+                Some(Fate::NotLeader) | None if begun.age() >= patience => {
+                    return Err(LeaseError::NoLeader);
+                }
+                Some(Fate::NotLeader) | None => {
+                    let _ = Runtime::timeout(RETRY_PAUSE, leadership.changed()).await;
+                }
             }
         }
     }
+}
+
+/// What the deadlines say.
+enum Answer {
+    Is(pb::KeepAliveReply),
+    /// The log must know first that the lease begins anew.
+    CheckpointFirst(pb::LeaseCheckpoint),
+    /// The deadlines are no longer those that were proven, or ran out meanwhile.
+    AskAgain,
+}
+
+fn reply(fate: Fate, ttl_seconds: i64) -> pb::KeepAliveReply {
+    pb::KeepAliveReply { fate: fate as i32, ttl_seconds }
 }

@@ -16,7 +16,7 @@ use crate::config::NodeConfig;
 use crate::corruption;
 use crate::error::{LeaseError, MoveLeaderError, ProposeError, ReadError, StartError};
 use crate::leadership::{Leadership, Transfer};
-use crate::leases::Leases;
+use crate::leases::{Leases, Question};
 use crate::log::LogStore;
 use crate::machine::Machine;
 use crate::membership::{MemberChange, MemberError, MemberLimits, Members, Reconfigurer};
@@ -111,21 +111,19 @@ impl Node {
 
     /// Renews a lease; its time to live in seconds.
     pub async fn renew_lease(&self, id: i64) -> Result<i64, LeaseError> {
-        let inner = self.inner.clone();
-        self.on_own_threads(async move {
-            let leadership = *inner.leadership.borrow();
-            inner.leases.renew(id, &leadership, &inner.peers).await
-        })
-        .await
-        .unwrap_or(Err(LeaseError::Stopped))
+        self.ask_of_lease(Question::Renew, id).await
     }
 
     /// Seconds that are left of a lease, as the leader knows.
     pub async fn lease_remaining(&self, id: i64) -> Result<i64, LeaseError> {
+        self.ask_of_lease(Question::Remaining, id).await
+    }
+
+    async fn ask_of_lease(&self, question: Question, id: i64) -> Result<i64, LeaseError> {
         let inner = self.inner.clone();
         self.on_own_threads(async move {
-            let leadership = *inner.leadership.borrow();
-            inner.leases.remaining(id, &leadership, &inner.peers).await
+            let (leadership, peers) = (inner.leadership.clone(), &inner.peers);
+            inner.leases.ask(question, id, leadership, peers, peers.limit).await
         })
         .await
         .unwrap_or(Err(LeaseError::Stopped))

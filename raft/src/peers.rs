@@ -8,6 +8,7 @@ use prost::Message;
 use tokio::sync::watch;
 
 use crate::leadership::member;
+use crate::leases::Question;
 use crate::peer::{Directory, Kind, Purpose, encode, reply_body};
 use crate::runtime::Runtime;
 use crate::types::{Member, StoredMembership};
@@ -39,18 +40,19 @@ impl Peers {
         self.call(leader, Kind::ReadIndex, &pb::TimeToLive { id: 0 }).await
     }
 
-    /// Renews a lease at the leader.
-    pub(crate) async fn keep_alive(&self, leader: u64, id: i64) -> io::Result<pb::KeepAliveReply> {
-        self.call(leader, Kind::KeepAlive, &pb::KeepAlive { id }).await
-    }
-
-    /// Asks the leader what is left of a lease.
-    pub(crate) async fn time_to_live(
+    /// Asks the leader to renew a lease, or what is left of it.
+    pub(crate) async fn lease(
         &self,
+        question: Question,
         leader: u64,
         id: i64,
     ) -> io::Result<pb::KeepAliveReply> {
-        self.call(leader, Kind::TimeToLive, &pb::TimeToLive { id }).await
+        match question {
+            Question::Renew => self.call(leader, Kind::KeepAlive, &pb::KeepAlive { id }).await,
+            Question::Remaining => {
+                self.call(leader, Kind::TimeToLive, &pb::TimeToLive { id }).await
+            }
+        }
     }
 
     /// Asks a member for the hash of its history.

@@ -2,27 +2,23 @@
 
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
-use openraft::{Raft, ReadPolicy};
-use tokio::sync::{mpsc, oneshot, watch};
+use openraft::Raft;
+use tokio::sync::{mpsc, watch};
 
 use crate::error::ReadError;
 use crate::leadership::Leadership;
 use crate::machine::Machine;
 use crate::peers::Peers;
-use crate::runtime::{JoinHandle, Moment, Runtime};
-use crate::types::{Types, outer_index};
+use crate::proofs::confirmed;
+use crate::rounds::{Waiter, serve};
+use crate::runtime::{Moment, Runtime};
+use crate::types::Types;
 
-/// Readers who wait to be taken up; more wait for room.
-pub(crate) const QUEUE_READERS: usize = 16 * 1024;
-/// Questions on their way at once.
-const ROUNDS_IN_FLIGHT: usize = 2;
 /// Before a question is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Told when the state may be read.
-pub(crate) type Reader = oneshot::Sender<Result<(), ReadError>>;
+pub(crate) type Reader = Waiter<Result<(), ReadError>>;
 
 /// The readers' task.
 pub(crate) struct ReadsTask {
@@ -36,41 +32,18 @@ pub(crate) struct ReadsTask {
 
 impl ReadsTask {
     /// Runs until the queue is closed.
-    pub(crate) async fn run(self, mut queue: mpsc::Receiver<Reader>) {
-        let mut rounds: FuturesUnordered<JoinHandle<()>> = FuturesUnordered::new();
-        let mut readers = Vec::new();
-        loop {
-            tokio::select! {
-                biased;
-                Some(_) = rounds.next(), if !rounds.is_empty() => {}
-                count = queue.recv_many(&mut readers, QUEUE_READERS),
-                    if rounds.len() < ROUNDS_IN_FLIGHT =>
-                {
-                    if count == 0 {
-                        return;
-                    }
-                    rounds.push(self.round(std::mem::take(&mut readers)));
-                }
-            }
-        }
-    }
-
-    fn round(&self, readers: Vec<Reader>) -> JoinHandle<()> {
-        let round = Round {
-            raft: self.raft.clone(),
-            peers: self.peers.clone(),
-            leadership: self.leadership.clone(),
-            applied: self.applied.clone(),
-        };
+    pub(crate) async fn run(self, queue: mpsc::Receiver<Reader>) {
         let patience = self.patience;
-        // A task of its own: who of several waiters on one channel is woken first is random within
-        // a task, and a simulation must not depend on it.
-        Runtime::spawn(async move {
-            let result = round.run(patience).await;
-            for reader in readers {
-                let _ = reader.send(result);
-            }
+        serve(queue, || {
+            let round = Round {
+                raft: self.raft.clone(),
+                peers: self.peers.clone(),
+                leadership: self.leadership.clone(),
+                applied: self.applied.clone(),
+            };
+            round.run(patience)
         })
+        .await;
     }
 }
 
@@ -123,8 +96,5 @@ impl Round {
 
 /// As the leader: what is committed, confirmed by a quorum.
 pub(crate) async fn confirmed_index(raft: &Raft<Types, Machine>) -> Result<u64, ReadError> {
-    match raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
-        Ok(linearizer) => Ok(outer_index(linearizer.read_log_id().index())),
-        Err(_) => Err(ReadError::NoLeader),
-    }
+    confirmed(raft).await.map(|(_, index)| index)
 }

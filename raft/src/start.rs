@@ -18,16 +18,19 @@ use crate::config::NodeConfig;
 use crate::corruption::CorruptionCheck;
 use crate::error::StartError;
 use crate::leadership::{self, Leadership, Transfer};
-use crate::leases::{LeaseKeeper, Leases};
+use crate::lease_keeper::LeaseKeeper;
+use crate::leases::Leases;
 use crate::log::{LogOptions, LogStore, decode_membership};
 use crate::machine::{Machine, SnapshotAfter};
 use crate::membership::{MembershipKeeper, Reconfigurer, Seeker};
 use crate::node::{Inner, Node, Stop};
 use crate::peer::{Directory, PeerNetwork, PeerServer, Service, TcpTransport, Transport};
 use crate::peers::Peers;
+use crate::proofs::Proofs;
 use crate::proposals::Proposals;
 use crate::propose::{Propose, Proposer, ProposerTask, Work};
-use crate::reads::{QUEUE_READERS, ReadsTask};
+use crate::reads::ReadsTask;
+use crate::rounds::QUEUE_WAITERS;
 use crate::runtime::{Runtime, current};
 use crate::types::{Entry, Member, Membership, StoredMembership, Types, log_id, outer_index};
 
@@ -92,9 +95,14 @@ async fn assemble(
 
     let peers =
         Peers { directory, membership: membership.clone(), limit: config.request_timeout() };
-    let leases = Leases::new(view.clone(), raft.clone(), applied.clone());
     let (proposer, work) = Proposer::new();
-    let (readers, reads) = mpsc::channel(QUEUE_READERS);
+    let (readers, reads) = mpsc::channel(QUEUE_WAITERS);
+    let proofs = Proofs::start(raft.clone(), applied.clone(), config.election);
+    let propose: Propose = Arc::new({
+        let (proposals, proposer) = (proposals.clone(), proposer.clone());
+        move |command| propose(proposals.clone(), proposer.clone(), command).boxed()
+    });
+    let leases = Leases::new(view.clone(), proofs, propose.clone());
 
     drop(Runtime::spawn({
         let (raft, log, proposals) = (raft.clone(), log.clone(), proposals.clone());
@@ -134,10 +142,6 @@ async fn assemble(
         patience: config.request_timeout(),
     };
     drop(Runtime::spawn(task.run(reads)));
-    let propose: Propose = Arc::new({
-        let (proposals, proposer) = (proposals.clone(), proposer.clone());
-        move |command| propose(proposals.clone(), proposer.clone(), command).boxed()
-    });
     let transfer = Transfer {
         raft: raft.clone(),
         leadership: leadership.clone(),
@@ -172,7 +176,6 @@ async fn assemble(
         leases: leases.clone(),
         leadership: leadership.clone(),
         grace: config.election,
-        propose: propose.clone(),
     };
     drop(Runtime::spawn(keeper.run()));
     if let Some(interval) = config.corrupt_check {

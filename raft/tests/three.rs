@@ -224,10 +224,28 @@ async fn leases_live_by_renewals_on_any_member_and_end_without_them() {
         changed.changed().await.unwrap();
     }
     assert!(follower.renew_lease(11).await.is_err());
-    let revoke = LeaseRevoke { ids: vec![12], expired: false };
+    let revoke = LeaseRevoke { ids: vec![12], ..Default::default() };
     follower.propose(command(Op::LeaseRevoke(revoke))).await.unwrap();
     cluster.nodes[&leader].read_index().await.unwrap();
     assert!(follower.renew_lease(12).await.is_err());
+}
+
+/// One question to the others proves for all of them at once that the leader leads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_leases_are_renewed_at_once() {
+    const LEASES: i64 = 10_000;
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let follower = cluster.nodes.iter().find(|(id, _)| **id != leader).unwrap().1;
+    let grant = |id| command(Op::LeaseGrant(pb::LeaseGrantRequest { id, ttl: 1000 }));
+    let granted = (1..=LEASES).map(|id| follower.propose(grant(id)));
+    for granted in futures::future::join_all(granted).await {
+        granted.unwrap();
+    }
+    let renewed = (1..=LEASES).map(|id| follower.renew_lease(id));
+    for renewed in futures::future::join_all(renewed).await {
+        assert_eq!(renewed, Ok(1000));
+    }
 }
 
 // upstream: etcd v3, "Data corruption"

@@ -268,19 +268,22 @@ impl StateMachine {
             }
             Payload::Command(command) => {
                 failpoint!(beforeApplyOneEntryNormal);
-                self.apply_command(entry.index, command, overlay, changes)
+                self.apply_command(entry, command, overlay, changes)
             }
         }
     }
 
     fn apply_command(
         &mut self,
-        index: u64,
+        entry: &LogEntry,
         command: &Command,
         overlay: &mut Overlay<'_>,
         changes: &mut Vec<Change>,
     ) -> ApplyResult {
         let op = command.op.as_ref().ok_or(ApplyError::UnknownCommand)?;
+        if is_of_another_leader(op, entry.term) {
+            return Ok(Reply::Done { revision: self.revision });
+        }
         self.check_alarms(op)?;
         self.check_authority(command, op, overlay)?;
         match op {
@@ -302,7 +305,7 @@ impl StateMachine {
             Op::Downgrade(downgrade) => self.downgrade(downgrade, overlay),
             Op::Alarm(request) => Ok(self.alarm(request, overlay)),
             Op::AuthChange(change) => self.change_auth(change, overlay),
-            Op::Authenticate(request) => self.authenticate(index, request),
+            Op::Authenticate(request) => self.authenticate(entry.index, request),
         }
     }
 
@@ -687,6 +690,17 @@ fn load_auth(reader: &dyn Reader) -> Result<AuthState, OpenError> {
     let roles = values_in(reader, &start, &end)?.into_iter().map(Role::decode);
     let roles = roles.collect::<Result<Vec<_>, _>>().map_err(damaged)?;
     Ok(AuthState::load(&stored, users, roles))
+}
+
+/// Whether a leader saw this for itself and another one wrote it into the log: then it was on its
+/// way when the leader changed, and is no longer true.
+fn is_of_another_leader(op: &Op, term: u64) -> bool {
+    let seen_by = match op {
+        Op::LeaseRevoke(request) if request.expired => request.leader_term,
+        Op::LeaseCheckpoints(request) => request.leader_term,
+        _ => 0,
+    };
+    seen_by != 0 && seen_by != term
 }
 
 fn values_in(reader: &dyn Reader, start: &[u8], end: &[u8]) -> Result<Vec<Bytes>, EngineError> {

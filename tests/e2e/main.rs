@@ -19,6 +19,7 @@ mod store_clients;
 mod store_flags;
 mod store_gateway;
 mod store_http;
+mod store_leases;
 mod store_migration;
 mod store_tls;
 mod store_tools;

@@ -1,5 +1,6 @@
 //! Members of a store as processes of their own (`keelson store`), on loopback.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -7,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use keelson_client::{GrpcStore, GrpcStoreConfig, Store as _};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::cluster::binary;
 use crate::{ports, wait};
@@ -17,6 +20,7 @@ pub struct Members {
     arguments: Vec<Vec<String>>,
     endpoints: Vec<String>,
     dir: tempfile::TempDir,
+    paused: BTreeSet<usize>,
 }
 
 impl Members {
@@ -54,7 +58,7 @@ impl Members {
             })
             .collect();
         let children = (0..count).map(|_| None).collect();
-        let mut members = Self { children, arguments, endpoints, dir };
+        let mut members = Self { children, arguments, endpoints, dir, paused: BTreeSet::new() };
         for index in 0..count {
             members.start_one(index)?;
         }
@@ -125,6 +129,24 @@ impl Members {
         Ok(())
     }
 
+    /// SIGSTOP: the member does nothing until it is resumed, and its sockets stay open.
+    pub fn pause(&mut self, index: usize) -> Result<()> {
+        self.signal(index, Signal::SIGSTOP)?;
+        self.paused.insert(index);
+        Ok(())
+    }
+
+    /// SIGCONT: the member goes on, and knows nothing of the pause.
+    pub fn resume(&mut self, index: usize) -> Result<()> {
+        self.paused.remove(&index);
+        self.signal(index, Signal::SIGCONT)
+    }
+
+    fn signal(&self, index: usize, signal: Signal) -> Result<()> {
+        let child = self.children[index].as_ref().context("it is not running")?;
+        Ok(kill(Pid::from_raw(i32::try_from(child.id())?), signal)?)
+    }
+
     /// Waits until a member ends by itself; its exit code.
     pub fn ended(&mut self, index: usize) -> Result<i32> {
         let child = self.children[index].as_mut().context("it is not running")?;
@@ -135,10 +157,11 @@ impl Members {
     }
 
     /// The index of the member that leads, as member `ask` knows it.
+    /// One that is paused is nobody's leader here.
     pub async fn leader(&self, ask: usize) -> Result<Option<usize>> {
         let leader = self.client(ask)?.status().await?.leader;
         for index in 0..self.children.len() {
-            if self.children[index].is_none() {
+            if self.children[index].is_none() || self.paused.contains(&index) {
                 continue;
             }
             let own =

@@ -24,7 +24,7 @@ use super::frame::{FORMAT_VERSION, Frame, FrameReader, Kind, encode, encode_byte
 use super::transport::{Connection, PeerHttp, Transport};
 use super::wire;
 use crate::corruption::hash_here;
-use crate::leases::Leases;
+use crate::leases::{Leases, Question};
 use crate::log::{LogStore, stored_membership};
 use crate::machine::{Machine, SnapshotData};
 use crate::membership::{self, Reconfigurer};
@@ -267,12 +267,18 @@ impl Service {
             Kind::KeepAlive => {
                 let keep_alive: pb::KeepAlive = frame.decode()?;
                 failpoint!(await beforeServeHTTPLeaseRenew);
-                Ok(reply(frame.call, &self.leases.renew_here(keep_alive.id).await))
+                Ok(reply(
+                    frame.call,
+                    &self.leases.answer_here(Question::Renew, keep_alive.id).await,
+                ))
             }
             Kind::TimeToLive => {
                 let wanted: pb::TimeToLive = frame.decode()?;
                 failpoint!(await beforeLookupWhenForwardLeaseTimeToLive);
-                Ok(reply(frame.call, &self.leases.remaining_here(wanted.id).await))
+                Ok(reply(
+                    frame.call,
+                    &self.leases.answer_here(Question::Remaining, wanted.id).await,
+                ))
             }
             Kind::Hash => {
                 let wanted: pb::Hash = frame.decode()?;

@@ -17,6 +17,20 @@ struct Deadline {
     checkpointed_seconds: i64,
 }
 
+/// What became of a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// The lease has its full time, in seconds, from when it was asked for.
+    Renewed(i64),
+    /// The log says that less is left, and the next leader would believe it: it must say this
+    /// first.
+    CheckpointFirst(LeaseCheckpoint),
+    /// There is no such lease, or its time had passed when it was asked for.
+    Ended,
+    /// Its time has passed since it was asked for: it counts only if this member leads even now.
+    AskAgain,
+}
+
 /// The leader's deadlines.
 #[derive(Debug, Default)]
 pub struct Expiry {
@@ -58,17 +72,31 @@ impl Expiry {
         }
     }
 
-    /// Renews a lease; its full time to live, or nothing if it is unknown or has ended.
-    pub fn renew(&mut self, id: i64, now: Duration) -> Option<i64> {
-        let deadline = *self.deadlines.get(&id)?;
-        if deadline.at <= now {
-            return None;
+    /// Renews a lease as of when that was asked for; `now` is later.
+    pub fn renew(&mut self, id: i64, asked: Duration, now: Duration) -> Renewal {
+        let Some(&deadline) = self.deadlines.get(&id) else { return Renewal::Ended };
+        if deadline.at <= asked {
+            return Renewal::Ended;
         }
+        if deadline.at <= now {
+            return Renewal::AskAgain;
+        }
+        if deadline.checkpointed_seconds < deadline.ttl_seconds {
+            let remaining_ttl_seconds = deadline.ttl_seconds;
+            return Renewal::CheckpointFirst(LeaseCheckpoint { id, remaining_ttl_seconds });
+        }
+        let at = deadline.at.max(asked + seconds(deadline.ttl_seconds));
         self.order.remove(&(deadline.at, id));
-        let at = now + seconds(deadline.ttl_seconds);
         self.deadlines.insert(id, Deadline { at, ..deadline });
         self.order.insert((at, id));
-        Some(deadline.ttl_seconds)
+        Renewal::Renewed(deadline.ttl_seconds)
+    }
+
+    /// The log knows this to be left.
+    pub fn checkpointed(&mut self, checkpoint: &LeaseCheckpoint) {
+        if let Some(deadline) = self.deadlines.get_mut(&checkpoint.id) {
+            deadline.checkpointed_seconds = checkpoint.remaining_ttl_seconds;
+        }
     }
 
     /// What is left of a lease; zero once it has ended and waits to be revoked.
@@ -162,10 +190,13 @@ mod tests {
     #[test]
     fn a_renewal_counts_only_before_the_end() {
         let mut expiry = Expiry::promoted([lease(1, 10, 0)], Duration::ZERO, Duration::ZERO);
-        assert_eq!(expiry.renew(1, 9 * SECOND), Some(10));
-        assert_eq!(expiry.remaining(1, 9 * SECOND), Some(10 * SECOND));
-        assert_eq!(expiry.renew(1, 19 * SECOND), None);
-        assert_eq!(expiry.renew(2, SECOND), None);
+        assert_eq!(expiry.renew(1, 8 * SECOND, 9 * SECOND), Renewal::Renewed(10));
+        assert_eq!(expiry.remaining(1, 9 * SECOND), Some(9 * SECOND), "from when it was asked");
+        assert_eq!(expiry.renew(1, 7 * SECOND, 9 * SECOND), Renewal::Renewed(10));
+        assert_eq!(expiry.remaining(1, 9 * SECOND), Some(9 * SECOND), "an older one is no less");
+        assert_eq!(expiry.renew(1, 17 * SECOND, 18 * SECOND), Renewal::AskAgain);
+        assert_eq!(expiry.renew(1, 18 * SECOND, 18 * SECOND), Renewal::Ended);
+        assert_eq!(expiry.renew(2, SECOND, SECOND), Renewal::Ended);
     }
 
     #[test]
@@ -187,8 +218,16 @@ mod tests {
         let due = expiry.checkpoints(61 * SECOND, minute, 9);
         assert_eq!(due, vec![LeaseCheckpoint { id: 1, remaining_ttl_seconds: 540 }]);
         assert_eq!(expiry.checkpoints(62 * SECOND, minute, 9), vec![]);
-        expiry.renew(1, 63 * SECOND);
-        let due = expiry.checkpoints(63 * SECOND, minute, 9);
-        assert_eq!(due, vec![LeaseCheckpoint { id: 1, remaining_ttl_seconds: 600 }]);
+    }
+
+    #[test]
+    fn a_renewal_waits_until_the_log_no_longer_says_that_less_is_left() {
+        let mut expiry = Expiry::promoted([lease(1, 600, 540)], Duration::ZERO, Duration::ZERO);
+        let full = LeaseCheckpoint { id: 1, remaining_ttl_seconds: 600 };
+        assert_eq!(expiry.renew(1, SECOND, SECOND), Renewal::CheckpointFirst(full));
+        assert_eq!(expiry.remaining(1, SECOND), Some(539 * SECOND), "nothing is promised yet");
+        expiry.checkpointed(&full);
+        assert_eq!(expiry.renew(1, SECOND, SECOND), Renewal::Renewed(600));
+        assert_eq!(expiry.remaining(1, SECOND), Some(600 * SECOND));
     }
 }

@@ -2,7 +2,7 @@
 
 mod expiry;
 
-pub use expiry::Expiry;
+pub use expiry::{Expiry, Renewal};
 
 use keelson_proto::raft::StoredLease;
 

@@ -118,7 +118,7 @@ fn a_lease_carries_nobody_over_keys_that_he_may_not_write() {
     member.apply_by("root", Op::Put(with_lease("z"))).unwrap();
     let denied = refused(AuthError::PermissionDenied);
     assert_eq!(member.apply_by("ann", Op::Put(with_lease("a"))), denied);
-    let revoke = keelson_storage::command::LeaseRevoke { ids: vec![5], expired: false };
+    let revoke = keelson_storage::command::LeaseRevoke { ids: vec![5], ..Default::default() };
     assert_eq!(member.apply_by("ann", Op::LeaseRevoke(revoke.clone())), denied);
     // The leader ends leases on nobody's behalf.
     let expired = keelson_storage::command::LeaseRevoke { expired: true, ..revoke };

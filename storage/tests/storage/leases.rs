@@ -11,7 +11,7 @@ fn grant(id: i64) -> Op {
 }
 
 fn revoke(ids: &[i64], expired: bool) -> Op {
-    Op::LeaseRevoke(LeaseRevoke { ids: ids.to_vec(), expired })
+    Op::LeaseRevoke(LeaseRevoke { ids: ids.to_vec(), expired, leader_term: 0 })
 }
 
 // upstream: etcd v3 API, "Lease"
@@ -47,9 +47,27 @@ fn leases_come_back_after_a_restart() {
     let mut member = Member::new();
     member.apply(grant(1)).unwrap();
     let checkpoint = LeaseCheckpoint { id: 1, remaining_ttl_seconds: 20 };
-    member.apply(Op::LeaseCheckpoints(LeaseCheckpoints { checkpoints: vec![checkpoint] })).unwrap();
+    let checkpoints = LeaseCheckpoints { checkpoints: vec![checkpoint], leader_term: 1 };
+    member.apply(Op::LeaseCheckpoints(checkpoints)).unwrap();
     let again = Member::on(member.engine);
     assert_eq!(again.machine.view().lease(1).unwrap().remaining_ttl_seconds, 20);
+}
+
+/// It was on its way when the leader changed, and the new one may have renewed the lease.
+#[test]
+fn what_a_leader_says_of_a_lease_counts_only_in_its_own_entries() {
+    let mut member = Member::new();
+    member.apply(grant(1)).unwrap();
+    let checkpoint = LeaseCheckpoint { id: 1, remaining_ttl_seconds: 20 };
+    let checkpoints = LeaseCheckpoints { checkpoints: vec![checkpoint], leader_term: 7 };
+    member.apply(Op::LeaseCheckpoints(checkpoints)).unwrap();
+    assert_eq!(member.machine.view().lease(1).unwrap().remaining_ttl_seconds, 0);
+    let end =
+        |leader_term| Op::LeaseRevoke(LeaseRevoke { ids: vec![1], expired: true, leader_term });
+    member.apply(end(7)).unwrap();
+    assert!(member.machine.view().lease(1).is_some());
+    member.apply(end(1)).unwrap();
+    assert!(member.machine.view().lease(1).is_none());
 }
 
 // upstream: etcd v3 API, "Alarm"

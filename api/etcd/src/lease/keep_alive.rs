@@ -1,5 +1,9 @@
 //! LeaseKeepAlive: renews leases, one answer a request.
 
+use std::future::ready;
+use std::pin::pin;
+
+use futures::StreamExt as _;
 use keelson_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
 use keelson_raft::LeaseError;
 use tokio::sync::mpsc;
@@ -12,6 +16,8 @@ use crate::face::EtcdFace;
 
 /// Answers that wait for the client.
 const QUEUE: usize = 16;
+/// Renewals of one stream on their way at once: they share proofs of leadership.
+const RENEWALS_IN_FLIGHT: usize = 256;
 
 /// The seconds granted, 0 where there is no such lease. The header is made before the renewal.
 pub(crate) async fn renew(face: &EtcdFace, id: i64) -> Result<LeaseKeepAliveResponse, FaceError> {
@@ -33,16 +39,20 @@ pub(crate) fn keep_alive(
     face: EtcdFace,
     requests: tonic::Request<Streaming<LeaseKeepAliveRequest>>,
 ) -> Result<ReceiverStream<Result<LeaseKeepAliveResponse, Status>>, FaceError> {
-    let mut requests = requests.into_inner();
+    let requests = requests.into_inner().take_while(|request| ready(request.is_ok()));
     let (answers, outgoing) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
+        let renewals = requests.filter_map(|request| ready(request.ok())).map(|request| {
+            let face = face.clone();
+            async move { renew(&face, request.id).await.map_err(Status::from) }
+        });
+        let mut renewals = pin!(renewals.buffered(RENEWALS_IN_FLIGHT));
         loop {
-            let request = tokio::select! {
+            let answer = tokio::select! {
                 () = answers.closed() => return,
-                request = requests.message() => request,
+                answer = renewals.next() => answer,
             };
-            let Ok(Some(request)) = request else { return };
-            let answer = renew(&face, request.id).await.map_err(Status::from);
+            let Some(answer) = answer else { return };
             let last = answer.is_err();
             if answers.send(answer).await.is_err() || last {
                 return;

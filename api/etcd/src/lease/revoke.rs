@@ -10,7 +10,7 @@ pub(crate) async fn revoke(
     face: EtcdFace,
     request: LeaseRevokeRequest,
 ) -> Result<LeaseRevokeResponse, FaceError> {
-    let revoke = LeaseRevoke { ids: vec![request.id], expired: false };
+    let revoke = LeaseRevoke { ids: vec![request.id], ..Default::default() };
     let Reply::LeaseRevoke(mut response) = face.propose(Op::LeaseRevoke(revoke)).await? else {
         return Err(FaceError::Unexpected);
     };
