@@ -71,6 +71,13 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     })
 }
 
+/// Ends the process without its exit handlers, for whoever has had the engine open: RocksDB's
+/// threads may still run, and must not meet the destructors of its statics. Nothing is left to be
+/// written: what was acknowledged is in the log.
+pub fn end_now(code: i32) -> ! {
+    keelson_node_agent::sys::process::exit_now(code)
+}
+
 fn end(result: anyhow::Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
         eprintln!("keelson: {error:#}");

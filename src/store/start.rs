@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use super::config::Config;
 use super::flags::{Note, gather};
 use super::member;
+use crate::cli::end_now;
 use crate::logging::{self, Outputs, StoreLog, Zap};
 use crate::tls;
 
@@ -40,9 +41,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
     config.warn();
     tls::install_provider();
     match member::run(&config) {
-        // RocksDB's threads may still run, and must not meet the destructors of its statics.
-        // Nothing is left to be written: what was acknowledged is in the log.
-        Ok(code) => keelson_node_agent::sys::process::exit_now(code.into()),
+        Ok(code) => end_now(code.into()),
         Err(error) => {
             let error = format!("{error:#}");
             tracing::error!(error, "failed to start etcd");

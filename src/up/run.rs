@@ -14,6 +14,7 @@ use super::kubelet::Dialer;
 use super::options::Options;
 use super::screen::{Progress, Welcome};
 use super::{agent, member};
+use crate::cli::end_now;
 use crate::dirs::Dirs;
 use crate::pki::{self, Pki};
 use crate::tls::{self, ClientCertificates};
@@ -46,8 +47,7 @@ pub fn run(options: Options) -> Result<()> {
         },
         |()| 0,
     );
-    // RocksDB's threads may still run, and must not meet the destructors of its statics.
-    keelson_node_agent::sys::process::exit_now(code)
+    end_now(code)
 }
 
 /// Everything of one control plane.

@@ -7,6 +7,8 @@ pub mod https;
 pub mod image;
 pub mod members;
 pub mod pods;
+// The binary has the same need, and is no library.
+#[path = "../../src/bench/ports.rs"]
 pub mod ports;
 pub mod registry;
 pub mod store;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::image::busybox;
 use crate::registry::Registry;
 use crate::{Cluster, Settings, wait};
 
@@ -24,8 +23,7 @@ pub struct Pods {
 impl Pods {
     /// Starts both.
     pub fn start() -> Result<Self> {
-        let registry = Registry::start()?;
-        registry.push("box", "1", &busybox("one")?)?;
+        let registry = Registry::with_busybox(&[("box", "1", "one")])?;
         let image = registry.reference("box", "1");
         let cluster = Cluster::start(Settings::default())?;
         cluster.node_ready()?;

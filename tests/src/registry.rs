@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::image::{Image, digest};
+use crate::image::{Image, busybox, digest};
 use crate::{ports, wait};
 
 /// A running registry; ended when dropped.
@@ -18,6 +18,15 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// Starts one that holds busybox under these names and tags, each with a page of its own.
+    pub fn with_busybox(images: &[(&str, &str, &str)]) -> Result<Self> {
+        let registry = Self::start()?;
+        for (name, tag, page) in images {
+            registry.push(name, tag, &busybox(page)?)?;
+        }
+        Ok(registry)
+    }
+
     /// Starts one and waits until it answers.
     pub fn start() -> Result<Self> {
         let port = ports::free(1)?[0];

@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 
-use crate::image::busybox;
 use crate::registry::Registry;
 
 /// A registry that holds `web:1` and `web:2`; dropped, it is gone.
@@ -13,9 +12,7 @@ pub struct Images {
 impl Images {
     /// Starts the registry and fills it.
     pub fn serve() -> Result<Self> {
-        let registry = Registry::start()?;
-        registry.push("web", "1", &busybox("one")?)?;
-        registry.push("web", "2", &busybox("two")?)?;
+        let registry = Registry::with_busybox(&[("web", "1", "one"), ("web", "2", "two")])?;
         Ok(Self { registry })
     }
 

@@ -18,8 +18,43 @@ struct State<K> {
     /// Keys in `ready`, and those being worked on that must be worked on again.
     dirty: BTreeSet<K>,
     working: BTreeSet<K>,
-    delayed: BTreeMap<K, Instant>,
+    delayed: Delayed<K>,
     failures: BTreeMap<K, u32>,
+}
+
+/// Keys that come later, each once; the soonest is found at once.
+struct Delayed<K> {
+    due: BTreeMap<K, Instant>,
+    order: BTreeSet<(Instant, K)>,
+}
+
+impl<K: Ord + Clone> Delayed<K> {
+    /// The earliest of several moments for a key counts.
+    fn add(&mut self, key: K, due: Instant) {
+        if self.due.get(&key).is_some_and(|earlier| *earlier <= due) {
+            return;
+        }
+        self.remove(&key);
+        self.order.insert((due, key.clone()));
+        self.due.insert(key, due);
+    }
+
+    fn remove(&mut self, key: &K) {
+        if let Some(entry) = self.due.remove_entry(key) {
+            self.order.remove(&(entry.1, entry.0));
+        }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.order.first().map(|(due, _)| *due)
+    }
+
+    fn take_due(&mut self, now: Instant) -> Option<K> {
+        self.next().filter(|due| *due <= now)?;
+        let (_, key) = self.order.pop_first()?;
+        self.due.remove(&key);
+        Some(key)
+    }
 }
 
 /// The queue; bounded by the number of keys that exist.
@@ -35,7 +70,7 @@ impl<K: Ord + Clone> Default for Queue<K> {
                 ready: VecDeque::new(),
                 dirty: BTreeSet::new(),
                 working: BTreeSet::new(),
-                delayed: BTreeMap::new(),
+                delayed: Delayed { due: BTreeMap::new(), order: BTreeSet::new() },
                 failures: BTreeMap::new(),
             }),
             changed: Notify::new(),
@@ -54,10 +89,7 @@ impl<K: Ord + Clone> Queue<K> {
     /// Wants `key` worked on after a while; the earliest of several such wishes counts.
     pub fn add_after(&self, key: K, wait: Duration) {
         let due = Instant::now() + wait;
-        let mut state = self.state.lock();
-        let at = state.delayed.entry(key).or_insert(due);
-        *at = due.min(*at);
-        drop(state);
+        self.state.lock().delayed.add(key, due);
         self.changed.notify_one();
     }
 
@@ -89,7 +121,7 @@ impl<K: Ord + Clone> Queue<K> {
                     }
                     return key;
                 }
-                state.delayed.values().min().copied()
+                state.delayed.next()
             };
             match next_due {
                 Some(due) => {
@@ -136,10 +168,7 @@ impl<K: Ord + Clone> State<K> {
     }
 
     fn promote(&mut self, now: Instant) {
-        while let Some(key) =
-            self.delayed.iter().find(|(_, due)| **due <= now).map(|(key, _)| key.clone())
-        {
-            self.delayed.remove(&key);
+        while let Some(key) = self.delayed.take_due(now) {
             self.add(key);
         }
     }
@@ -180,7 +209,7 @@ mod tests {
             }
             let start = Instant::now();
             queue.add_failed("a");
-            waits.push(queue.state.lock().delayed[&"a"] - start);
+            waits.push(queue.state.lock().delayed.due[&"a"] - start);
             assert_eq!(queue.get().await, "a");
             queue.done(&"a");
         }
@@ -197,6 +226,20 @@ mod tests {
         assert_eq!(queue.get().await, "a");
         queue.done(&"a");
         assert!(queue.is_empty());
-        assert!(queue.state.lock().delayed.is_empty(), "worked on already");
+        assert!(queue.state.lock().delayed.order.is_empty(), "worked on already");
+    }
+
+    #[tokio::test]
+    async fn what_is_due_first_comes_first_and_each_key_once() {
+        let queue = Queue::default();
+        let now = Instant::now();
+        for (key, wait_ms) in [("c", 30), ("a", 90), ("b", 20), ("a", 10), ("b", 80)] {
+            queue.state.lock().delayed.add(key, now + Duration::from_millis(wait_ms));
+        }
+        for key in ["a", "b", "c"] {
+            assert_eq!(queue.get().await, key);
+            queue.done(&key);
+        }
+        assert_eq!(queue.state.lock().delayed.next(), None);
     }
 }

@@ -120,6 +120,7 @@ impl TlsInfo {
             .with_context(|| format!("clients' authority {}", authority.display()))?;
             builder.with_client_cert_verifier(Arc::new(Allowed {
                 inner: verifier,
+                provider: provider.clone(),
                 names: self.allowed_cns.clone(),
                 hosts: self.allowed_hostnames.clone(),
                 revoked: self.crl_file.clone(),
