@@ -25,8 +25,9 @@ test: test-packages kubectl ## every crate's tests, then the built binary, drive
 	cargo build --release --workspace
 	$(CLIENTS) cargo test --release --workspace --all-targets
 
-test-nightly: test ## a hundred seeds of the simulator on top of it
+test-nightly: test ## a hundred seeds of the simulator and a hundred kills of a leader on top of it
 	KEELSON_SEEDS=1..101 cargo test --release --workspace --test seeds
+	KEELSON_KILLS=100 cargo test --release --workspace --test e2e kill_run -- --nocapture
 
 bench: build test-packages ## a whole control plane's cost, then the store beside Debian's etcd
 	$(SUDO) $(BINARY) bench cluster
