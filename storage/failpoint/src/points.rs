@@ -25,6 +25,7 @@ pub(crate) static ALL: &[&crate::Failpoint] = &[];
 
 points! {
     afterCommit
+    afterIsMemberExist
     afterStartDBTxn
     afterWritebackBuf
     applyAfterOpenSnapshot

@@ -97,10 +97,14 @@ impl Log {
         after.checked_sub(1).map(|at| &self.events[places[at]])
     }
 
+    /// A key as it was at a revision; `None`: it was not there.
+    pub fn state(&self, key: u64, revision: i64) -> Option<Stored> {
+        self.last_change(key, revision).and_then(|event| event.now)
+    }
+
     /// Whether a key had this state at a revision of this span, both ends included.
     pub fn was(&self, key: u64, state: Option<Stored>, from: i64, to: i64) -> bool {
-        let first = self.last_change(key, from).and_then(|event| event.now);
-        if first == state {
+        if self.state(key, from) == state {
             return true;
         }
         let places = self.keys.get(&key).map_or(&[][..], Vec::as_slice);

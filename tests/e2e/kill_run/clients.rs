@@ -20,7 +20,7 @@ use super::{KEYS, Run, key};
 const PAUSE_MS_MAX: u64 = 200;
 
 /// One client.
-pub(super) struct Client {
+pub(crate) struct Client {
     number: u64,
     stores: Vec<GrpcStore>,
     /// The member it asks now.
@@ -31,7 +31,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(
+    pub(crate) fn new(
         number: u64,
         stores: Vec<GrpcStore>,
         run: Arc<Run>,
@@ -42,7 +42,7 @@ impl Client {
     }
 
     /// Asks until the run is stopped; what it asked and was told.
-    pub(super) async fn run(mut self) -> Vec<Request> {
+    pub(crate) async fn run(mut self) -> Vec<Request> {
         while !self.run.stop.load(Ordering::Relaxed) {
             let key = self.random.random_range(0..KEYS);
             match self.random.random_range(0..10) {
@@ -155,7 +155,7 @@ async fn send(store: &GrpcStore, number: u64, wish: Wish) -> Result<Told, StoreE
 }
 
 /// A key as the check knows it.
-pub(super) fn stored(kv: &KeyValue) -> Stored {
+pub(crate) fn stored(kv: &KeyValue) -> Stored {
     let value = std::str::from_utf8(&kv.value).ok().and_then(|value| value.parse().ok());
     Stored {
         value: value.unwrap_or(u64::MAX),

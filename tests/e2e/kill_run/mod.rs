@@ -1,9 +1,9 @@
 //! The kill run: two hundred clients and many watchers at three members whose leader is killed
 //! again and again; then everything that anybody was told is checked against the store's history.
 
-mod clients;
+pub(crate) mod clients;
 mod killer;
-mod watchers;
+pub(crate) mod watchers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,7 +20,7 @@ use rand::{Rng as _, SeedableRng as _};
 /// Clients at once.
 const CLIENTS: u64 = 200;
 /// Keys they share.
-const KEYS: u64 = 300;
+pub(crate) const KEYS: u64 = 300;
 /// Kills, where nothing else is asked for by [`KILLS`].
 const KILLS_DEFAULT: usize = 10;
 /// Acknowledged writes for each kill, at least.
@@ -31,23 +31,32 @@ const KILLS: &str = "KEELSON_KILLS";
 const SEED: &str = "KEELSON_KILL_SEED";
 
 /// What all tasks of a run share.
-struct Run {
+pub(crate) struct Run {
     started: Instant,
-    stop: AtomicBool,
+    pub(crate) stop: AtomicBool,
     /// Acknowledged writes so far.
-    acknowledged: AtomicU64,
+    pub(crate) acknowledged: AtomicU64,
     /// The last value given out.
     values: AtomicU64,
 }
 
 impl Run {
+    pub(crate) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            stop: AtomicBool::new(false),
+            acknowledged: AtomicU64::new(0),
+            values: AtomicU64::new(0),
+        }
+    }
+
     /// The run's clock, in microseconds.
     fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 }
 
-fn key(number: u64) -> String {
+pub(crate) fn key(number: u64) -> String {
     format!("k{number:06}")
 }
 
@@ -67,12 +76,7 @@ async fn run(kills: usize, seed: u64) -> Result<()> {
     // Small snapshots, so that some members come back by one.
     let flags = ["--snapshot-count=2000", "--snapshot-catchup-entries=500"];
     let mut members = Members::start_with(3, "http", &flags.map(str::to_owned)).await?;
-    let run = Arc::new(Run {
-        started: Instant::now(),
-        stop: AtomicBool::new(false),
-        acknowledged: AtomicU64::new(0),
-        values: AtomicU64::new(0),
-    });
+    let run = Arc::new(Run::new());
     let mut random = rand::rngs::SmallRng::seed_from_u64(seed);
     let mut clients = Vec::new();
     for client in 0..CLIENTS {
@@ -94,7 +98,7 @@ async fn run(kills: usize, seed: u64) -> Result<()> {
     }
 
     let log = common_log(&members).await?;
-    equal_hashes(&members, log.last()).await?;
+    equal_hashes(members.endpoints(), log.last()).await?;
     let counts = check_requests(&log, &requests)?;
     check_registers(&keelson_check::registers(&log, &requests))?;
     let watched = watchers.end(&log).await?;
@@ -123,7 +127,7 @@ fn stores(members: &Members) -> Result<Vec<GrpcStore>> {
     (0..members.endpoints().len()).map(|index| members.client(index)).collect()
 }
 
-async fn wait_until(condition: impl Fn() -> bool, what: &str) -> Result<()> {
+pub(crate) async fn wait_until(condition: impl Fn() -> bool, what: &str) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(300);
     while !condition() {
         ensure!(Instant::now() < end, "waited for {what}");
@@ -147,9 +151,9 @@ async fn common_log(members: &Members) -> Result<Log> {
     Ok(Log::new(first.context("a member")?)?)
 }
 
-async fn equal_hashes(members: &Members, revision: i64) -> Result<()> {
+pub(crate) async fn equal_hashes(endpoints: &[String], revision: i64) -> Result<()> {
     let mut hashes = Vec::new();
-    for endpoint in members.endpoints() {
+    for endpoint in endpoints {
         let mut client = MaintenanceClient::connect(endpoint.clone()).await?;
         let answer = client.hash_kv(pb::HashKvRequest { revision }).await?.into_inner();
         hashes.push((answer.hash, answer.compact_revision));

@@ -91,7 +91,7 @@ impl Watchers {
 }
 
 /// Watches, at one store after the other, until the last revision is reached.
-async fn follow(
+pub(crate) async fn follow(
     stores: Vec<GrpcStore>,
     from: i64,
     keys: Range<u64>,
