@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use keelson_proto::etcdserverpb as pb;
+use keelson_raft::peer::{PeerListener, PeerSocket};
 use keelson_raft::{Member, Node, NodeConfig};
 use keelson_storage::command::{Op, command};
 use keelson_storage::engine::{RocksDb, RocksOptions};
@@ -45,7 +46,8 @@ async fn measure(
         let machine = StateMachine::open(Arc::new(engine), Options::default())?;
         let mut config = NodeConfig::new(id, 7, dir);
         config.members = known.clone();
-        config.peer_listeners = vec![keelson_raft::peer::PeerListener { listener, secure: false }];
+        config.peer_listeners =
+            vec![PeerListener { socket: PeerSocket::Tcp(listener), secure: false }];
         nodes.push(Node::start(config, machine).await?);
     }
     let leader = nodes[0].leadership().wait_for(|now| now.leader.is_some()).await?.leader;

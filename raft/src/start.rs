@@ -24,7 +24,7 @@ use crate::log::{LogOptions, LogStore, decode_membership};
 use crate::machine::{Machine, SnapshotAfter};
 use crate::membership::{MembershipKeeper, Reconfigurer, Seeker};
 use crate::node::{Inner, Node, Stop};
-use crate::peer::{Directory, PeerNetwork, PeerServer, Service, TcpTransport, Transport};
+use crate::peer::{Directory, PeerNetwork, PeerServer, Service, SocketTransport, Transport};
 use crate::peers::Peers;
 use crate::proofs::Proofs;
 use crate::proposals::Proposals;
@@ -253,7 +253,7 @@ fn transport(config: &mut NodeConfig) -> Result<Arc<dyn Transport>, StartError> 
         return Ok(transport);
     }
     let transport =
-        TcpTransport::new(std::mem::take(&mut config.peer_listeners), config.peer_tls.take())
+        SocketTransport::new(std::mem::take(&mut config.peer_listeners), config.peer_tls.take())
             .map_err(|source| StartError::Io { action: "listen for peers", source })?;
     Ok(Arc::new(transport))
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keelson_proto::etcdserverpb as pb;
+use keelson_raft::peer::{PeerListener, PeerSocket};
 use keelson_raft::{Member, MoveLeaderError, Node, NodeConfig};
 use keelson_storage::command::{
     AuthChange, AuthOp, Authenticate, Command, LeaseRevoke, Op, Reply, command,
@@ -59,7 +60,8 @@ impl Cluster {
         config.snapshot_entries = 300;
         config.entries_kept = 100;
         config.corrupt_check = Some(Duration::from_millis(50));
-        config.peer_listeners = vec![keelson_raft::peer::PeerListener { listener, secure: false }];
+        config.peer_listeners =
+            vec![PeerListener { socket: PeerSocket::Tcp(listener), secure: false }];
         self.nodes.insert(id, Node::start(config, machine).await.unwrap());
     }
 

@@ -101,7 +101,11 @@ fn open(path: &Path, check: bool) -> Result<(File, u64)> {
         file.read_exact(&mut wanted)?;
         let found = hasher.finish();
         if found.as_ref() != wanted {
-            bail!("expected sha256 {:?}, got {:?}", wanted, found.as_ref());
+            let shown = |hash: &[u8]| {
+                let bytes: Vec<String> = hash.iter().map(u8::to_string).collect();
+                format!("[{}]", bytes.join(" "))
+            };
+            bail!("expected sha256 {}, got {}", shown(&wanted), shown(found.as_ref()));
         }
         file.seek(SeekFrom::Start(0))?;
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use keelson_etcd_api::{Listener, Port, Serves};
+use keelson_raft::peer::{PeerListener, PeerSocket};
 use rustls::ServerConfig;
 use tokio::net::{TcpSocket, UnixListener};
 
@@ -108,11 +109,13 @@ fn bind_all(
 }
 
 /// Where other members connect.
-pub fn peer_listener(url: &Url, reuse: Reuse) -> Result<std::net::TcpListener> {
-    if url.is_unix() {
-        bail!("peers cannot connect over a unix socket: {url}");
-    }
-    Ok(bind(url, reuse)?.listen(BACKLOG)?.into_std()?)
+pub fn peer_listener(url: &Url, reuse: Reuse) -> Result<PeerListener> {
+    let socket = if url.is_unix() {
+        PeerSocket::Unix(bind_unix(Path::new(&url.address))?.into_std()?)
+    } else {
+        PeerSocket::Tcp(bind(url, reuse)?.listen(BACKLOG)?.into_std()?)
+    };
+    Ok(PeerListener { socket, secure: url.is_secure() })
 }
 
 fn bind(url: &Url, reuse: Reuse) -> Result<TcpSocket> {

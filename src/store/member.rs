@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use keelson_etcd_api::{DiskMetrics, ETCD_VERSION, EtcdConfig, EtcdServer, serve};
 use keelson_failpoint::failpoint;
-use keelson_raft::peer::{PeerListener, PeerTls};
+use keelson_raft::peer::PeerTls;
 use keelson_raft::{Member, Node, NodeConfig, Stop};
 use keelson_storage::command::{Command, MemberAttributes, Op, command};
 use keelson_storage::engine::{RocksDb, RocksOptions};
@@ -148,11 +148,8 @@ async fn node_config(config: &Config, dir: &Path, told: peer_http::Told) -> Resu
     let settings = &config.0;
     let urls = settings.urls("listen-peer-urls");
     let tls = peer_tls(config, urls)?;
-    let mut listeners = Vec::new();
-    for url in urls {
-        let listener = peer_listener(url, Reuse::of(settings))?;
-        listeners.push(PeerListener { listener, secure: url.is_secure() });
-    }
+    let reuse = Reuse::of(settings);
+    let listeners = urls.iter().map(|url| peer_listener(url, reuse)).collect::<Result<_>>()?;
     let Bootstrap { identity, founders } = bootstrap(config, dir, tls.as_ref()).await?;
     let mut node = NodeConfig::new(identity.node_id, identity.cluster_id, dir.to_owned());
     node.members = founders;

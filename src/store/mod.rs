@@ -26,9 +26,12 @@ use std::process::ExitCode;
 
 pub use member::{address, make_private, open, stop};
 
-/// The binary called as `etcdutl`.
+/// The binary called as `etcdutl`, whose errors begin as those of etcd's do.
 pub fn run_tools(arguments: &[String]) -> anyhow::Result<ExitCode> {
-    tools::run(arguments)
+    Ok(tools::run(arguments).unwrap_or_else(|error| {
+        eprintln!("Error: {error:#}");
+        ExitCode::FAILURE
+    }))
 }
 
 /// Runs a tool where the first argument names one, else a member.

@@ -159,8 +159,8 @@ impl FaceError {
             | Self::DowngradeTarget
             | Self::BadMemberUrls => Code::InvalidArgument,
             Self::Member(Unchanged::NotFound) => Code::NotFound,
-            Self::Member(Unchanged::Unhealthy) | Self::Learner => Code::Unavailable,
-            Self::Member(_) => Code::FailedPrecondition,
+            Self::Member(Unchanged::Unhealthy) => Code::Unavailable,
+            Self::Member(_) | Self::Learner => Code::FailedPrecondition,
             Self::TtlTooLarge => Code::OutOfRange,
             Self::NoLeader | Self::LeaderChanged | Self::TimedOut | Self::Stopped => {
                 Code::Unavailable

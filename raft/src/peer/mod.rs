@@ -5,11 +5,11 @@ mod directory;
 mod frame;
 mod network;
 mod server;
-mod tcp;
+mod sockets;
 mod transport;
 mod wire;
 
-pub use tcp::{PeerListener, PeerTls, TcpTransport};
+pub use sockets::{PeerListener, PeerSocket, PeerTls, SocketTransport};
 pub use transport::{Connection, PeerHttp, Transport};
 
 pub(crate) use channel::reply_body;

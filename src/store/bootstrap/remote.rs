@@ -8,7 +8,7 @@ use hyper::body::Bytes;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use keelson_raft::Member;
-use keelson_raft::peer::{Connection, PeerTls, TcpTransport, Transport as _};
+use keelson_raft::peer::{Connection, PeerTls, SocketTransport, Transport as _};
 use serde::{Deserialize, Serialize};
 
 /// Where the members are told.
@@ -65,7 +65,7 @@ pub(super) async fn cluster(urls: &[String], tls: Option<&PeerTls>) -> Result<Re
 }
 
 async fn ask(url: &str, tls: Option<&PeerTls>) -> Result<RemoteCluster> {
-    let transport = TcpTransport::new(Vec::new(), tls.cloned())?;
+    let transport = SocketTransport::new(Vec::new(), tls.cloned())?;
     let there = Member { peer_urls: vec![url.to_owned()], ..Member::default() };
     let Connection { reader, writer } = transport.connect(0, &there).await?;
     let io = TokioIo::new(Box::pin(tokio::io::join(reader, writer)));

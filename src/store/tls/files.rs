@@ -15,12 +15,18 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 /// The authorities in a file.
 pub(super) fn roots(path: &Path) -> Result<RootCertStore> {
-    let named = || format!("open {}", path.display());
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).with_context(named)? {
-        roots.add(certificate.with_context(named)?).with_context(named)?;
+    for certificate in certificates(path)? {
+        roots.add(certificate).with_context(|| format!("open {}", path.display()))?;
     }
     Ok(roots)
+}
+
+/// The certificates in a file.
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let named = || format!("open {}", path.display());
+    let found = CertificateDer::pem_file_iter(path).with_context(named)?;
+    found.collect::<Result<_, _>>().with_context(named)
 }
 
 /// A certificate and its key, read again when the files change.

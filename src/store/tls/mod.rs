@@ -16,7 +16,7 @@ use rustls::{ClientConfig, ServerConfig};
 
 pub use suites::{check_suites, check_versions};
 
-use self::files::{Reloaded, roots};
+use self::files::{Reloaded, certificates, roots};
 use self::verifier::{Allowed, Anybody};
 use super::flags::Settings;
 
@@ -121,6 +121,7 @@ impl TlsInfo {
             builder.with_client_cert_verifier(Arc::new(Allowed {
                 inner: verifier,
                 provider: provider.clone(),
+                trusted: certificates(&authority)?,
                 names: self.allowed_cns.clone(),
                 hosts: self.allowed_hostnames.clone(),
                 revoked: self.crl_file.clone(),

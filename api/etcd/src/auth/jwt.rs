@@ -13,9 +13,9 @@ use ring::signature::{
     UnparsedPublicKey, VerificationAlgorithm,
 };
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use serde_json::{Value, json};
-use x509_parser::prelude::FromDer;
+use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::token::AuthTokenError;
@@ -248,7 +248,12 @@ fn ed25519(pem: &[u8]) -> Result<Ed25519KeyPair, AuthTokenError> {
     }
 }
 
+/// The bits of a public key, which may also be that of a certificate.
 fn public_key(pem: &[u8]) -> Result<Vec<u8>, AuthTokenError> {
+    if let Ok(certificate) = CertificateDer::from_pem_slice(pem) {
+        let (_, certificate) = X509Certificate::from_der(&certificate).map_err(bad_key)?;
+        return Ok(certificate.public_key().subject_public_key.data.to_vec());
+    }
     let der = SubjectPublicKeyInfoDer::from_pem_slice(pem).map_err(bad_key)?;
     let (_, info) = SubjectPublicKeyInfo::from_der(&der).map_err(bad_key)?;
     Ok(info.subject_public_key.data.to_vec())
