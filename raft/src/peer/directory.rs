@@ -41,6 +41,8 @@ pub(crate) struct Directory {
     slots: Arc<Mutex<BTreeMap<(u64, Purpose), Slot>>>,
     membership: watch::Receiver<StoredMembership>,
     reachable: Reachable,
+    /// What was last said of members that cannot be reached.
+    told: Arc<Mutex<BTreeMap<u64, String>>>,
     /// Told when another member says that this one has been removed.
     removed: watch::Sender<bool>,
 }
@@ -53,8 +55,8 @@ impl Directory {
         membership: watch::Receiver<StoredMembership>,
         removed: watch::Sender<bool>,
     ) -> Self {
-        let (slots, reachable) = (Arc::default(), Reachable::default());
-        Self { transport, cluster_id, own, slots, membership, reachable, removed }
+        let (slots, told, reachable) = (Arc::default(), Arc::default(), Reachable::default());
+        Self { transport, cluster_id, own, slots, membership, reachable, told, removed }
     }
 
     /// Which members answer.
@@ -81,9 +83,28 @@ impl Directory {
             return Ok(channel.clone());
         }
         *slot = None;
-        let channel = Arc::new(self.connect(target, member).await?);
+        let connected = self.connect(target, member).await;
+        self.tell(target, connected.as_ref().err());
+        let channel = Arc::new(connected?);
         *slot = Some(channel.clone());
         Ok(channel)
+    }
+
+    /// Logs why a member cannot be reached, once for each reason, and that it can be again.
+    fn tell(&self, target: u64, error: Option<&io::Error>) {
+        let id = format!("{target:x}");
+        let mut told = self.told.lock();
+        match error.map(in_words) {
+            Some(error) if told.get(&target) == Some(&error) => {}
+            Some(error) => {
+                tracing::warn!("remote-peer-id" = id, error, "failed to connect to a peer");
+                told.insert(target, error);
+            }
+            None if told.remove(&target).is_some() => {
+                tracing::info!("remote-peer-id" = id, "peer became active");
+            }
+            None => {}
+        }
     }
 
     async fn connect(&self, target: u64, member: &Member) -> io::Result<Channel> {
@@ -110,9 +131,28 @@ impl Directory {
             self.removed.send_replace(true);
         }
         if !welcome.refusal.is_empty() {
-            tracing::warn!(member = target, reason = welcome.refusal, "a peer refuses this member");
             return Err(io::Error::other(welcome.refusal));
         }
         Ok(Channel::start(reader, writer))
     }
+}
+
+/// An error as the logs of etcd have it: what the other side's TLS objects to in Go's words.
+fn in_words(error: &io::Error) -> String {
+    use rustls::AlertDescription as Alert;
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::AlertReceived(alert)) = inner else { return error.to_string() };
+    let words = match alert {
+        Alert::BadCertificate => "bad certificate",
+        Alert::UnsupportedCertificate => "unsupported certificate",
+        Alert::CertificateRevoked => "revoked certificate",
+        Alert::CertificateExpired => "expired certificate",
+        Alert::CertificateUnknown => "unknown certificate",
+        Alert::UnknownCA => "unknown certificate authority",
+        Alert::CertificateRequired => "certificate required",
+        Alert::HandshakeFailure => "handshake failure",
+        Alert::ProtocolVersion => "protocol version not supported",
+        other => return format!("remote error: tls: {other:?}"),
+    };
+    format!("remote error: tls: {words}")
 }

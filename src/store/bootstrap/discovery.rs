@@ -3,13 +3,21 @@
 //! upstream: etcd v3.7 `v3discovery`, keys and texts
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use http::Uri;
+use hyper_util::rt::TokioIo;
 use keelson_proto::etcdserverpb as pb;
 use keelson_proto::etcdserverpb::auth_client::AuthClient;
 use keelson_proto::etcdserverpb::kv_client::KvClient;
 use keelson_raft::identity;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -17,6 +25,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 
 use crate::store::config::{Config, Founders};
 use crate::store::flags::Settings;
+use crate::store::tls::unverified_client;
 
 const PREFIX: &str = "/_etcd/registry";
 /// Between two looks at who has come.
@@ -31,7 +40,7 @@ pub(super) async fn discover(config: &Config, token: &str) -> Result<Founders> {
     let contents: Vec<String> =
         own_urls.iter().map(|url| format!("{}={url}", config.name())).collect();
     let meeting = Meeting {
-        kv: connect(&config.0).await?,
+        kvs: connect(&config.0).await?,
         members: format!("{PREFIX}/{token}/members/"),
         size: format!("{PREFIX}/{token}/_config/size"),
         own: format!("{PREFIX}/{token}/members/{id:x}"),
@@ -41,8 +50,12 @@ pub(super) async fn discover(config: &Config, token: &str) -> Result<Founders> {
     config.read_founders(&found).map_err(anyhow::Error::msg)
 }
 
+/// One endpoint.
+type Kv = KvClient<InterceptedService<Channel, Token>>;
+
 struct Meeting {
-    kv: KvClient<InterceptedService<Channel, Token>>,
+    /// Asked in turn.
+    kvs: Vec<Kv>,
     /// Where founders register.
     members: String,
     /// How many there are to be.
@@ -119,18 +132,18 @@ impl Meeting {
     }
 
     async fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse> {
-        let ask = async |mut kv: KvClient<_>| kv.range(request.clone()).await;
+        let ask = async |mut kv: Kv| kv.range(request.clone()).await;
         Ok(self.until_answered(ask).await?.into_inner())
     }
 
     /// Asks again for as long as there is nobody to answer; a refusal is final.
     async fn until_answered<T>(
         &self,
-        ask: impl AsyncFn(KvClient<InterceptedService<Channel, Token>>) -> Result<T, tonic::Status>,
+        ask: impl AsyncFn(Kv) -> Result<T, tonic::Status>,
     ) -> Result<T> {
         use tonic::Code;
-        loop {
-            let status = match tokio::time::timeout(self.limit, ask(self.kv.clone())).await {
+        for kv in self.kvs.iter().cycle() {
+            let status = match tokio::time::timeout(self.limit, ask(kv.clone())).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(status)) => status,
                 Err(_) => tonic::Status::deadline_exceeded("no answer in time"),
@@ -144,6 +157,7 @@ impl Meeting {
                 _ => return Err(anyhow::Error::new(status).context("discovery")),
             }
         }
+        bail!("no --discovery-endpoints")
     }
 }
 
@@ -163,14 +177,18 @@ impl Interceptor for Token {
     }
 }
 
-async fn connect(settings: &Settings) -> Result<KvClient<InterceptedService<Channel, Token>>> {
-    let channel = channel(settings)?;
+async fn connect(settings: &Settings) -> Result<Vec<Kv>> {
     let user = settings.text("discovery-user");
-    let token = match user.is_empty() {
-        true => None,
-        false => Some(authenticate(channel.clone(), settings, user).await?),
-    };
-    Ok(KvClient::with_interceptor(channel, Token(token)))
+    let mut kvs = Vec::new();
+    for address in settings.list("discovery-endpoints") {
+        let channel = channel(settings, address)?;
+        let token = match user.is_empty() {
+            true => None,
+            false => Some(authenticate(channel.clone(), settings, user).await?),
+        };
+        kvs.push(KvClient::with_interceptor(channel, Token(token)));
+    }
+    Ok(kvs)
 }
 
 async fn authenticate(
@@ -188,33 +206,43 @@ async fn authenticate(
     answer.token.parse().context("discovery: a token that is no header")
 }
 
-fn channel(settings: &Settings) -> Result<Channel> {
-    let mut endpoints = Vec::new();
-    for address in settings.list("discovery-endpoints") {
-        let url = match address.contains("://") {
-            true => address.clone(),
-            false if settings.is_on("discovery-insecure-transport") => format!("http://{address}"),
-            false => format!("https://{address}"),
-        };
-        let mut endpoint = Endpoint::from_shared(url.clone())
-            .with_context(|| format!("discovery endpoint {address:?}"))?
-            .connect_timeout(settings.duration("discovery-dial-timeout"))
-            .http2_keep_alive_interval(settings.duration("discovery-keepalive-time"))
-            .keep_alive_timeout(settings.duration("discovery-keepalive-timeout"));
-        if url.starts_with("https://") {
-            endpoint = endpoint.tls_config(tls(settings)?)?;
-        }
-        endpoints.push(endpoint);
+fn channel(settings: &Settings, address: &str) -> Result<Channel> {
+    let (secure, host) = match address.split_once("://") {
+        Some((scheme, host)) => (scheme == "https", host),
+        None => (!settings.is_on("discovery-insecure-transport"), address),
+    };
+    let unverified = secure && settings.is_on("discovery-insecure-skip-tls-verify");
+    let scheme = if secure && !unverified { "https" } else { "http" };
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{host}"))
+        .with_context(|| format!("discovery endpoint {address:?}"))?
+        .connect_timeout(settings.duration("discovery-dial-timeout"))
+        .http2_keep_alive_interval(settings.duration("discovery-keepalive-time"))
+        .keep_alive_timeout(settings.duration("discovery-keepalive-timeout"));
+    if unverified {
+        let config = unverified_client(&[b"h2"])?;
+        let dial = move |to: Uri| dial_tls(config.clone(), to);
+        return Ok(endpoint.connect_with_connector_lazy(tower::service_fn(dial)));
     }
-    Ok(Channel::balance_list(endpoints.into_iter()))
+    Ok(match secure {
+        true => endpoint.tls_config(tls(settings)?)?.connect_lazy(),
+        false => endpoint.connect_lazy(),
+    })
+}
+
+/// TLS with whoever is there.
+async fn dial_tls(
+    config: Arc<ClientConfig>,
+    to: Uri,
+) -> std::io::Result<TokioIo<TlsStream<TcpStream>>> {
+    let host = to.host().unwrap_or_default();
+    let stream = TcpStream::connect((host, to.port_u16().unwrap_or(443))).await?;
+    let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
+    Ok(TokioIo::new(TlsConnector::from(config).connect(name, stream).await?))
 }
 
 fn tls(settings: &Settings) -> Result<ClientTlsConfig> {
     let read =
         |path: &Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
-    if settings.is_on("discovery-insecure-skip-tls-verify") {
-        bail!("--discovery-insecure-skip-tls-verify: give the authority by --discovery-cacert");
-    }
     let mut tls = ClientTlsConfig::new();
     if let Some(authority) = settings.path("discovery-cacert") {
         tls = tls.ca_certificate(Certificate::from_pem(read(&authority)?));

@@ -42,6 +42,18 @@ pub struct TlsInfo {
     self_signed: bool,
 }
 
+/// For those who connect and take whoever is there.
+pub fn unverified_client(protocols: &[&[u8]]) -> Result<Arc<ClientConfig>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?;
+    let anybody = Arc::new(Anybody { provider });
+    let builder = builder.dangerous().with_custom_certificate_verifier(anybody);
+    let mut config = builder.with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
 impl TlsInfo {
     /// What clients meet.
     pub fn for_clients(settings: &Settings) -> Self {

@@ -31,9 +31,10 @@ pub(super) struct Allowed {
     pub(super) revoked: Option<PathBuf>,
 }
 
+/// The other side is told of a bad certificate, whatever is bad about it.
 fn refused(reason: &str) -> Error {
     tracing::warn!(reason, "client certificate authentication failed");
-    Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
+    Error::InvalidCertificate(CertificateError::NotValidForName)
 }
 
 impl Allowed {
