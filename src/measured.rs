@@ -147,7 +147,15 @@ impl<E: Engine> Engine for MeasuredEngine<E> {
         &self,
         entries: &mut dyn Iterator<Item = Result<(Bytes, Bytes), EngineError>>,
     ) -> Result<Staged<'_>, EngineError> {
-        self.engine.stage(entries)
+        let began = Instant::now();
+        let staged = self.engine.stage(entries)?;
+        self.metrics.snapshot_saved(began.elapsed());
+        Ok(Box::new(move || {
+            let began = Instant::now();
+            staged()?;
+            self.metrics.snapshot_synced(began.elapsed());
+            Ok(())
+        }))
     }
 
     fn approximate_size(&self) -> u64 {

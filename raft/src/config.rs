@@ -16,6 +16,9 @@ pub const HEARTBEAT: Duration = Duration::from_millis(100);
 /// etcd's default.
 pub const ELECTION: Duration = Duration::from_millis(1000);
 
+/// etcd's default.
+pub const APPLY_WARNING: Duration = Duration::from_millis(100);
+
 /// How to start a member.
 pub struct NodeConfig {
     /// This member.
@@ -52,6 +55,8 @@ pub struct NodeConfig {
     pub snapshot_bytes: usize,
     /// How often the leader compares the members' histories; `None`: never.
     pub corrupt_check: Option<Duration>,
+    /// Applying that takes longer is logged.
+    pub apply_warning: Duration,
     /// Released entries that are kept for members who are a little behind.
     pub entries_kept: u64,
 }
@@ -77,6 +82,7 @@ impl NodeConfig {
             snapshot_entries: 100_000,
             snapshot_bytes: 64 * 1024 * 1024,
             corrupt_check: None,
+            apply_warning: APPLY_WARNING,
             entries_kept: 5000,
         }
     }

@@ -130,7 +130,10 @@ impl Leases {
     fn renew(&self, id: i64, term: u64, asked: Duration) -> Answer {
         self.in_term(id, term, |expiry| {
             match expiry.renew(id, asked, Moment::now().since_start()) {
-                Renewal::Renewed(ttl_seconds) => Answer::Is(reply(Fate::Renewed, ttl_seconds)),
+                Renewal::Renewed(ttl_seconds) => {
+                    self.view.measures().leases_renewed.add(1);
+                    Answer::Is(reply(Fate::Renewed, ttl_seconds))
+                }
                 Renewal::CheckpointFirst(checkpoint) => Answer::CheckpointFirst(checkpoint),
                 Renewal::Ended => Answer::Is(reply(Fate::NotFound, 0)),
                 Renewal::AskAgain => Answer::AskAgain,

@@ -3,13 +3,17 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures::{Stream, StreamExt};
 use keelson_failpoint::failpoint;
+use keelson_storage::command::ApplyResult;
 use keelson_storage::entry::{LogEntry, Payload};
 use keelson_storage::machine::{Flusher, StateMachine};
+use keelson_storage::measures::Operation;
 use keelson_storage::snapshot::SnapshotReader;
+use keelson_storage::view::View;
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
 use parking_lot::Mutex;
@@ -17,6 +21,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::log::{decode_membership, encode_membership};
 use crate::proposals::{Proposals, decode_command};
+use crate::runtime::Moment;
 use crate::types::{
     self, Applied, Entry, LogId, SnapshotMeta, StoredMembership, Types, log_id, outer_index,
 };
@@ -47,12 +52,21 @@ pub(crate) struct Machine {
     built: Arc<Mutex<Option<SnapshotMeta>>>,
     since_snapshot: Arc<Mutex<(usize, usize)>>,
     after: SnapshotAfter,
+    view: View,
+    /// Applying that takes longer is logged.
+    warning: Duration,
     /// Told when a snapshot is due.
     due: Arc<Notify>,
 }
 
 impl Machine {
-    pub(crate) fn new(machine: StateMachine, proposals: Proposals, after: SnapshotAfter) -> Self {
+    pub(crate) fn new(
+        machine: StateMachine,
+        proposals: Proposals,
+        after: SnapshotAfter,
+        warning: Duration,
+    ) -> Self {
+        let view = machine.view();
         let (applied, _) = watch::channel(machine.applied().index);
         let flusher = machine.flusher();
         Self {
@@ -63,6 +77,8 @@ impl Machine {
             built: Arc::default(),
             since_snapshot: Arc::default(),
             after,
+            view,
+            warning,
             due: Arc::default(),
         }
     }
@@ -89,8 +105,10 @@ impl Machine {
             log.push(log_entry(entry)?);
         }
         let Some(last) = log.last().map(|entry| entry.index) else { return Ok(()) };
+        let begun = Moment::now();
         let results = self.machine.lock().apply(&log);
         assert_eq!(results.len(), log.len(), "every entry has a result");
+        self.measure(&log, &results, begun.age(), bytes);
         // Readers who wait for this index may go on before the callers do: the state is visible.
         self.applied.send_replace(last);
         let mut results = results.into_iter().enumerate();
@@ -100,6 +118,38 @@ impl Machine {
         }));
         self.count(log.len(), bytes);
         Ok(())
+    }
+
+    /// Entries of one slice share its time.
+    fn measure(&self, log: &[LogEntry], results: &[ApplyResult], took: Duration, bytes: usize) {
+        let measures = self.view.measures();
+        let share = took / u32::try_from(log.len()).unwrap_or(u32::MAX).max(1);
+        let operation = |entry: &LogEntry| match &entry.payload {
+            Payload::Command(command) => Some(Operation::of(command)),
+            Payload::Blank | Payload::Membership(_) => None,
+        };
+        for (entry, result) in log.iter().zip(results) {
+            if let Some(operation) = operation(entry) {
+                measures.applies.observe(operation, result.is_ok(), share);
+            }
+        }
+        if took <= self.warning {
+            return;
+        }
+        measures.slow_applies.add(1);
+        let first = log.iter().find_map(operation);
+        let entries = log.len();
+        tracing::warn!(
+            took = ?took,
+            "expected-duration" = ?self.warning,
+            prefix = "",
+            request = format!(
+                "{entries} entries of {bytes} bytes, the first a {}",
+                first.map_or("membership", Operation::name)
+            ),
+            response = "",
+            "apply request took too long"
+        );
     }
 
     fn count(&self, entries: usize, bytes: usize) {
@@ -191,7 +241,11 @@ impl RaftStateMachine<Types> for Machine {
             SnapshotData::Own(reader) => Box::new(Chunks { reader, rest: Bytes::new() }),
         };
         let machine = self.machine.clone();
-        let applied = blocking(move || machine.lock().install(source)).await?;
+        let applying = &self.view.measures().snapshots_applying;
+        applying.add(1);
+        let applied = blocking(move || machine.lock().install(source)).await;
+        applying.add(-1);
+        let applied = applied?;
         let applied = applied.map_err(io::Error::other)?;
         let (last_log_id, _) = position(&applied)?;
         assert_eq!(last_log_id, meta.last_log_id, "a snapshot is of the position it names");

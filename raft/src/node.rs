@@ -20,6 +20,7 @@ use crate::leases::{Leases, Question};
 use crate::log::LogStore;
 use crate::machine::Machine;
 use crate::membership::{MemberChange, MemberError, MemberLimits, Members, Reconfigurer};
+use crate::peer::PeerMeasures;
 use crate::peers::Peers;
 use crate::proposals::Proposals;
 use crate::propose::{Proposer, Work};
@@ -137,6 +138,11 @@ impl Node {
     /// The cluster's id.
     pub fn cluster_id(&self) -> u64 {
         self.inner.cluster_id
+    }
+
+    /// What goes to and comes from the others, by member.
+    pub fn peer_measures(&self) -> BTreeMap<u64, Arc<PeerMeasures>> {
+        self.inner.peers.directory.measures().all()
     }
 
     /// Who leads, and changes of it.

@@ -75,7 +75,7 @@ async fn assemble(
     let (view, hub) = (machine.view(), machine.hub());
     let proposals = Proposals::new();
     let after = SnapshotAfter { entries: config.snapshot_entries, bytes: config.snapshot_bytes };
-    let machine = Machine::new(machine, proposals.clone(), after);
+    let machine = Machine::new(machine, proposals.clone(), after, config.apply_warning);
     let (applied, snapshot_due) = (machine.applied(), machine.snapshot_due());
     let (leader_sender, leadership) = watch::channel(Leadership::default());
     let (member_sender, membership) = watch::channel(StoredMembership::default());
@@ -201,6 +201,7 @@ async fn assemble(
         reconfigurer: reconfigurer.clone(),
         removed,
         http: config.peer_http.take(),
+        measures: peers.directory.measures().clone(),
         snapshot_file: threads.0.is_some().then(|| config.data_dir.join("snapshot.partial")),
     };
     drop(Runtime::spawn(PeerServer { transport, service }.run()));

@@ -186,7 +186,7 @@ fn fill(
     engine: Arc<dyn Engine>,
 ) -> Result<StateMachine> {
     // A machine that runs would compact what is about to be replaced.
-    let options = Options { compaction_thread: false };
+    let options = Options { compaction_thread: false, ..Options::default() };
     let mut begin = Vec::new();
     Read::by_ref(&mut file).take(snapshot::MAGIC.len() as u64).read_to_end(&mut begin)?;
     file.seek(SeekFrom::Start(0))?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use keelson_failpoint::failpoint;
 use parking_lot::{Condvar, Mutex};
@@ -10,16 +10,30 @@ use parking_lot::{Condvar, Mutex};
 use crate::mvcc::{ReadError, compaction, keys};
 use crate::view::Shared;
 
-/// Between two steps, so that writers and the disk get their turn.
-const PAUSE: Duration = Duration::from_millis(10);
 /// How long the thread waits for work before it looks whether anybody is left to work for.
 const WAIT: Duration = Duration::from_secs(1);
+
+/// How compactions leave room for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Revisions looked at in one step.
+    pub revisions: usize,
+    /// Between two steps, so that writers and the disk get their turn.
+    pub pause: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { revisions: compaction::STEP_REVISIONS, pause: Duration::from_millis(10) }
+    }
+}
 
 /// Drops what compactions allow to drop.
 #[derive(Clone)]
 pub struct Compactor {
     shared: Arc<Shared>,
     at: Arc<Mutex<Position>>,
+    pace: Pace,
 }
 
 /// The compaction being carried out and the engine key it goes on from.
@@ -30,8 +44,8 @@ struct Position {
 }
 
 impl Compactor {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, at: Arc::default() }
+    pub(crate) fn new(shared: Arc<Shared>, pace: Pace) -> Self {
+        Self { shared, at: Arc::default(), pace }
     }
 
     /// Does one step; `false`: there was nothing to do.
@@ -47,7 +61,7 @@ impl Compactor {
         }
         failpoint!(compactAfterAcquiredBatchTxLock);
         let engine = &self.shared.engine;
-        let mut step = compaction::step(&**engine, compacted, &at.next)?;
+        let mut step = compaction::step(&**engine, compacted, &at.next, self.pace.revisions)?;
         if step.next.is_none() {
             failpoint!(compactBeforeSetFinishedCompact);
             step.batch.put(keys::META_COMPACTION_DONE.to_vec(), keys::number(compacted));
@@ -59,6 +73,7 @@ impl Compactor {
         engine.write(&step.batch)?;
         failpoint!(compactAfterCommitBatch);
         self.shared.freed.store(freed, Ordering::Relaxed);
+        self.shared.measures.compacted_keys.add(step.dropped);
         match step.next {
             Some(next) => at.next = next,
             None => {
@@ -77,13 +92,13 @@ impl Compactor {
 
     /// A thread that does the steps; it ends with the last owner of the state.
     pub(crate) fn spawn(&self) -> std::io::Result<()> {
-        let (shared, at) = (Arc::downgrade(&self.shared), self.at.clone());
+        let (shared, at, pace) = (Arc::downgrade(&self.shared), self.at.clone(), self.pace);
         let wanted = self.shared.compaction_wanted.clone();
         let run = move || {
             loop {
                 let seen = wanted.get();
                 let Some(shared) = shared.upgrade() else { return };
-                Self { shared, at: at.clone() }.run();
+                Self { shared, at: at.clone(), pace }.run();
                 wanted.wait(seen);
             }
         };
@@ -92,7 +107,9 @@ impl Compactor {
 
     fn run(&self) {
         let (begun, mut steps) = (Instant::now(), 0);
+        let measures = &self.shared.measures;
         loop {
+            let step_begun = Instant::now();
             match self.step() {
                 Ok(true) => steps += 1,
                 Ok(false) => break,
@@ -101,11 +118,15 @@ impl Compactor {
                     return;
                 }
             }
-            std::thread::sleep(PAUSE);
+            measures.compaction_pauses.observe(step_begun.elapsed());
+            std::thread::sleep(self.pace.pause);
         }
         if steps > 0 {
             let revision = *self.shared.compaction_done.borrow();
             let took = begun.elapsed();
+            measures.compactions.observe(took);
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            measures.compaction_last.set(i64::try_from(now.as_secs()).unwrap_or_default());
             tracing::info!(revision, steps, ?took, "finished scheduled compaction");
         }
     }

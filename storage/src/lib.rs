@@ -14,6 +14,7 @@ pub mod entry;
 pub mod import;
 pub mod lease;
 pub mod machine;
+pub mod measures;
 pub mod mvcc;
 pub mod snapshot;
 pub mod view;

@@ -22,7 +22,7 @@ use crate::command::{
     ApplyError, ApplyResult, AuthChange, Authenticate, Command, Downgrade, LeaseCheckpoints,
     LeaseRevoke, MemberAttributes, Op, Reply,
 };
-use crate::compactor::Compactor;
+use crate::compactor::{Compactor, Pace};
 use crate::engine::{Direction, Engine, EngineError, Overlay, Reader};
 use crate::entry::{LogEntry, Payload};
 use crate::lease::Lease;
@@ -37,11 +37,13 @@ pub struct Options {
     /// Compactions are carried out by a thread of its own. Without it somebody calls
     /// [`Compactor::step`].
     pub compaction_thread: bool,
+    /// How compactions leave room for others.
+    pub compaction_pace: Pace,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { compaction_thread: true }
+        Self { compaction_thread: true, compaction_pace: Pace::default() }
     }
 }
 
@@ -104,6 +106,8 @@ pub struct StateMachine {
     compacted: i64,
     /// Of all that was ever written: what compactions free is counted by them.
     size: i64,
+    /// Keys that exist.
+    keys: i64,
     /// Whether the engine has the format's version.
     has_format: bool,
     compactor: Compactor,
@@ -121,8 +125,8 @@ impl StateMachine {
     /// Opens the state that lies in an engine; an empty one is a fresh store at revision 1.
     pub fn open(engine: Arc<dyn Engine>, options: Options) -> Result<Self, OpenError> {
         let shared = Arc::new(Shared::new(engine.clone()));
-        let hub = WatchHub::new(engine, shared.content.clone());
-        let compactor = Compactor::new(shared.clone());
+        let hub = WatchHub::new(engine, shared.content.clone(), shared.measures.clone());
+        let compactor = Compactor::new(shared.clone(), options.compaction_pace);
         let mut machine = Self {
             shared,
             hub,
@@ -130,6 +134,7 @@ impl StateMachine {
             revision: 1,
             compacted: -1,
             size: 0,
+            keys: 0,
             has_format: false,
             compactor,
         };
@@ -156,7 +161,11 @@ impl StateMachine {
         let mut results = Vec::with_capacity(entries.len());
         for entry in entries {
             assert_eq!(entry.index, self.applied.index + 1, "applied index");
-            results.push(self.apply_one(entry, &mut overlay, &mut changes));
+            let result = self.apply_one(entry, &mut overlay, &mut changes);
+            if let Ok(reply) = &result {
+                self.shared.measures.applied(reply);
+            }
+            results.push(result);
             self.applied.index = entry.index;
             self.applied.term = entry.term;
         }
@@ -326,8 +335,11 @@ impl StateMachine {
         match result {
             Ok(reply) => {
                 self.revision = transaction.revision();
-                let (changed, size_delta) = transaction.finish();
-                self.size += size_delta;
+                let (changed, growth) = transaction.finish();
+                self.size += growth.size;
+                self.keys += growth.keys;
+                self.shared.measures.puts.add(growth.puts);
+                self.shared.measures.put_bytes.add(growth.put_bytes);
                 changes.extend(changed);
                 Ok(reply)
             }
@@ -385,6 +397,8 @@ impl StateMachine {
                 }
                 return Err(ApplyError::LeaseNotFound);
             }
+            self.shared.measures.leases_revoked.add(1);
+            self.shared.measures.leases_expired.add(request.expired.into());
             overlay.batch.delete(keys::lease(*id));
             let (start, end) = keys::attached_to(*id);
             let attached = keys_in(overlay, &start, &end);
@@ -543,6 +557,7 @@ impl StateMachine {
     fn write_position(&mut self, overlay: &mut Overlay<'_>) {
         let applied = self.applied.stored();
         self.shared.size.store(self.size, Ordering::Relaxed);
+        self.shared.measures.keys.set(self.keys);
         let batch = &mut overlay.batch;
         if !self.has_format {
             batch.put(keys::META_FORMAT.to_vec(), Bytes::from_static(keys::FORMAT));
@@ -551,6 +566,7 @@ impl StateMachine {
         batch.put(keys::META_APPLIED.to_vec(), Bytes::from(applied.encode_to_vec()));
         batch.put(keys::META_REVISION.to_vec(), keys::number(self.revision));
         batch.put(keys::META_SIZE.to_vec(), keys::number(self.size));
+        batch.put(keys::META_KEYS.to_vec(), keys::number(self.keys));
     }
 
     fn signal_leases(&self) {
@@ -588,6 +604,10 @@ impl StateMachine {
         self.compacted = number(keys::META_COMPACTED, -1)?;
         self.size = number(keys::META_SIZE, 0)?;
         let freed = number(keys::META_FREED, 0)?;
+        self.keys = match number(keys::META_KEYS, -1)? {
+            -1 => count_keys(&*engine)?,
+            keys => keys,
+        };
         let done = number(keys::META_COMPACTION_DONE, -1)?;
         let leases = load_leases(&*engine)?;
         let members = load_members(&*engine)?;
@@ -607,6 +627,7 @@ impl StateMachine {
         shared.compacted.store(self.compacted, Ordering::SeqCst);
         shared.size.store(self.size, Ordering::Relaxed);
         shared.freed.store(freed, Ordering::Relaxed);
+        shared.measures.keys.set(self.keys);
         shared.applied.store(self.applied.index, Ordering::SeqCst);
         shared.end_write();
         shared.compaction_done.send_replace(done);
@@ -701,6 +722,16 @@ fn is_of_another_leader(op: &Op, term: u64) -> bool {
         _ => 0,
     };
     seen_by != 0 && seen_by != term
+}
+
+fn count_keys(reader: &dyn Reader) -> Result<i64, EngineError> {
+    let (start, end) = keys::newest_bounds(b"", b"\0");
+    let mut count = 0;
+    reader.walk(&start, &end, Direction::Forward, &mut |_, _| {
+        count += 1;
+        ControlFlow::Continue(())
+    })?;
+    Ok(count)
 }
 
 fn values_in(reader: &dyn Reader, start: &[u8], end: &[u8]) -> Result<Vec<Bytes>, EngineError> {

@@ -21,6 +21,7 @@ use crate::command::MemberAttributes;
 use crate::compactor::Wanted;
 use crate::engine::{Direction, Engine, EngineError, Reader, Visitor};
 use crate::lease::Lease;
+use crate::measures::Measures;
 use crate::mvcc::{self, HashKv, ReadError, Space, keys};
 use crate::snapshot::SnapshotError;
 
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     /// Held by whoever drops history or replaces the content.
     pub(crate) rewrite: parking_lot::Mutex<()>,
     pub(crate) compaction_wanted: Arc<Wanted>,
+    pub(crate) measures: Arc<Measures>,
 }
 
 impl Shared {
@@ -82,6 +84,7 @@ impl Shared {
             content: Arc::default(),
             rewrite: parking_lot::Mutex::new(()),
             compaction_wanted: Arc::new(Wanted::new()),
+            measures: Arc::default(),
         }
     }
 
@@ -127,6 +130,16 @@ impl View {
         Self { shared }
     }
 
+    /// What the store counts of itself.
+    pub fn measures(&self) -> &Measures {
+        &self.shared.measures
+    }
+
+    /// Rewrites the engine's files, to give back what dropped data still take. May take long.
+    pub fn defragment(&self) -> Result<(), EngineError> {
+        self.shared.engine.defragment()
+    }
+
     /// The current revision.
     pub fn revision(&self) -> i64 {
         self.shared.revision.load(Ordering::SeqCst)
@@ -154,6 +167,7 @@ impl View {
 
     /// Answers a range request whose checks have passed; `header.revision` is filled.
     pub fn range(&self, request: &pb::RangeRequest) -> Result<pb::RangeResponse, ReadError> {
+        self.shared.measures.ranges.add(1);
         let mut response = match request.revision {
             at if at > 0 => self.at(at, |space, _| mvcc::range(space, request))?,
             _ => {
@@ -176,7 +190,12 @@ impl View {
                 // Compacted up to now while it was read: the newest revision is a later one.
                 Err(ReadError::Compacted { wanted, .. })
                     if wanted == at && self.revision() > at => {}
-                result => return result,
+                result => {
+                    result.iter().for_each(|response| {
+                        self.shared.measures.transaction(response);
+                    });
+                    return result;
+                }
             }
         }
     }

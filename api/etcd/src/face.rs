@@ -2,22 +2,27 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use keelson_proto::etcdserverpb as pb;
 use keelson_raft::{Leadership, Node, ProposeError};
 use keelson_storage::auth::{AuthError, AuthState, Authority};
 use keelson_storage::command::{Command, Op, Reply, command};
+use keelson_storage::measures::Operation;
 use prost::Message;
 use tokio::sync::watch;
 
 use crate::auth::{AuthToken, Caller, Credentials};
 use crate::error::FaceError;
+use crate::health::Serving;
 use crate::metrics::{DiskMetrics, Metrics};
 
 /// Progress is told no more often.
 const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// A read index that takes longer is counted as slow.
+const READ_INDEX_SLOW: Duration = Duration::from_millis(500);
 
 /// Limits of what a request may ask.
 #[derive(Debug, Clone)]
@@ -44,6 +49,12 @@ pub struct FaceConfig {
     pub leaderless_max: Duration,
     /// Whether `/metrics` has how long calls took.
     pub extensive_metrics: bool,
+    /// Reading keys that takes longer is logged.
+    pub apply_warning: Duration,
+    /// A request that takes longer is logged.
+    pub unary_warning: Duration,
+    /// Whether gRPC's health service says so while the member is defragmented.
+    pub stop_on_defragment: bool,
     /// What the disk costs, told by whoever opens the files.
     pub disk: Arc<DiskMetrics>,
 }
@@ -62,6 +73,9 @@ impl Default for FaceConfig {
             learners_max: 1,
             leaderless_max: Duration::from_secs(3),
             extensive_metrics: false,
+            stop_on_defragment: false,
+            apply_warning: Duration::from_millis(100),
+            unary_warning: Duration::from_millis(300),
             disk: Arc::default(),
         }
     }
@@ -79,6 +93,7 @@ struct Inner {
     leadership: watch::Receiver<Leadership>,
     config: FaceConfig,
     metrics: Metrics,
+    serving: Serving,
 }
 
 impl EtcdFace {
@@ -90,7 +105,13 @@ impl EtcdFace {
     /// The same with limits of its own.
     pub fn with_config(node: Node, config: FaceConfig) -> Self {
         let leadership = node.leadership();
-        let inner = Inner { node, leadership, config, metrics: Metrics::new() };
+        let inner = Inner {
+            node,
+            leadership,
+            config,
+            metrics: Metrics::new(),
+            serving: Serving::default(),
+        };
         Self { inner: Arc::new(inner), caller: Caller::Trusted }
     }
 
@@ -174,6 +195,11 @@ impl EtcdFace {
         self.config().progress_interval.max(PROGRESS_INTERVAL_MIN)
     }
 
+    /// What gRPC's health service says.
+    pub(crate) fn serving(&self) -> &Serving {
+        &self.inner.serving
+    }
+
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.inner.metrics
     }
@@ -201,7 +227,9 @@ impl EtcdFace {
         if command.encoded_len() > self.config().max_request_bytes {
             return Err(FaceError::TooLarge);
         }
+        let (operation, began) = (Operation::of(&command), Instant::now());
         let answer = self.node().propose(command).await;
+        self.metrics().requests.ended(operation, answer.is_ok(), began.elapsed());
         // Refused when it was applied is not failed.
         if answer.as_ref().is_err_and(|error| !matches!(error, ProposeError::Apply(_))) {
             self.metrics().proposals_failed.fetch_add(1, Ordering::Relaxed);
@@ -211,11 +239,43 @@ impl EtcdFace {
 
     /// Waits until this member has applied all that was committed before the call.
     pub(crate) async fn read_index(&self) -> Result<(), FaceError> {
+        let began = Instant::now();
         let answer = self.node().read_index().await;
+        if began.elapsed() > READ_INDEX_SLOW {
+            self.metrics().slow_read_indexes.fetch_add(1, Ordering::Relaxed);
+        }
         if answer.is_err() {
             self.metrics().read_indexes_failed.fetch_add(1, Ordering::Relaxed);
         }
         Ok(answer?)
+    }
+
+    /// Counts a read of keys; one that took too long is logged. `answered`: what was found, if it
+    /// was well.
+    pub(crate) fn has_read(
+        &self,
+        operation: Operation,
+        took: Duration,
+        answered: Option<&dyn Fn() -> String>,
+    ) {
+        let requests = &self.metrics().requests;
+        if operation == Operation::RANGE {
+            requests.ranged(answered.is_some(), took);
+        }
+        let expected = self.config().apply_warning;
+        if took <= expected {
+            return;
+        }
+        self.node().view().measures().slow_applies.add(1);
+        let is_range = operation == Operation::RANGE;
+        tracing::warn!(
+            took = ?took,
+            "expected-duration" = ?expected,
+            prefix = if is_range { "read-only range " } else { "read-only txn " },
+            request = operation.name(),
+            response = answered.map(|describe| describe()).unwrap_or_default(),
+            "apply request took too long"
+        );
     }
 
     /// The header of an answer at `revision`.

@@ -15,6 +15,7 @@ use crate::codec::Counted;
 use crate::error::FaceError;
 use crate::face::EtcdFace;
 use crate::metrics::Method;
+use crate::stats;
 
 /// A request as it comes from a connection, or from the JSON gateway.
 pub(crate) type Incoming = Request<Body>;
@@ -50,13 +51,20 @@ impl Call {
         let began = Instant::now();
         let deadline = timeout(request.headers());
         let needs_leader = needs_leader(request.headers());
+        let path = request.uri().clone();
+        let path = &path;
         let answer = service_fn(|request: tonic::Request<Q>| {
             let face = face.clone();
             async move {
                 if needs_leader && face.leader().is_none() {
                     return Err(FaceError::NoLeader.status());
                 }
+                let asked = stats::Asked::of(request.get_ref());
+                let warning = face.config().unary_warning;
                 let result = run(face, request.into_inner()).await;
+                if let Ok(answer) = &result {
+                    asked.log(answer, path.path(), began, warning);
+                }
                 result.map(tonic::Response::new).map_err(Status::from)
             }
         });

@@ -24,6 +24,7 @@ mod queue;
 mod quota;
 mod routes;
 mod server;
+mod stats;
 mod store;
 mod tls;
 mod watch;
@@ -32,7 +33,7 @@ pub use auth::{AuthToken, AuthTokenError};
 pub use error::FaceError;
 pub use face::{EtcdFace, FaceConfig};
 pub use http::{HttpConfig, Serves};
-pub use metrics::DiskMetrics;
+pub use metrics::{Defragmenting, DiskMetrics};
 pub use server::{EtcdConfig, EtcdServer, Listener, Port, serve};
 pub use tls::{TlsError, server_config};
 

@@ -24,6 +24,14 @@ pub(crate) async fn grpc(face: EtcdFace, request: Incoming) -> Outgoing {
     let certificate = request.extensions().get::<Certificate>();
     let face = face.on_behalf(request.headers(), certificate.map(|one| &one.0));
     let method = face.metrics().started(request.uri().path());
+    let version = request.headers().get("client-api-version");
+    match version.map_or(Ok("unknown"), |version| std::str::from_utf8(version.as_bytes())) {
+        Ok(version) => face.metrics().requests.came(version, method.is_stream()),
+        Err(_) => {
+            let refusal = Status::invalid_argument("etcdserver: invalid client api version");
+            return refusal.into_http();
+        }
+    }
     let uri = request.uri().clone();
     let call = Call { face, method, request };
     if call.face.node().is_learner() && !LEARNERS_ANSWER.contains(&uri.path()) {

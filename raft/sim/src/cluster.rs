@@ -146,7 +146,7 @@ impl Cluster {
 
     async fn open(&self, id: u64) -> Result<Node, String> {
         let computer = &self.machines[&id];
-        let options = Options { compaction_thread: false };
+        let options = Options { compaction_thread: false, ..Options::default() };
         let machine = StateMachine::open(computer.engine.clone(), options)
             .map_err(|error| error.to_string())?;
         let mut config = NodeConfig::new(id, 7, PathBuf::from("/data"));

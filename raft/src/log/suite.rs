@@ -18,6 +18,7 @@ use openraft::{Entry, EntryPayload, OptionalSend, Snapshot, StorageError};
 use tempfile::TempDir;
 
 use super::store::{LogOptions, LogStore};
+use crate::config::APPLY_WARNING;
 use crate::machine::{Machine, SnapshotAfter, SnapshotData};
 use crate::proposals::Proposals;
 use crate::types::{CommittedLeader, LogId, Member, SnapshotMeta, StoredMembership, Types};
@@ -38,7 +39,7 @@ impl StoreBuilder<Types, LogStore, Filled, TempDir> for Builder {
         };
         let log = LogStore::open(Arc::new(RealDisk), &options).unwrap();
         let machine = StateMachine::open(Arc::new(SortedMap::new()), Options::default()).unwrap();
-        Ok((dir, log, Filled(Machine::new(machine, Proposals::new(), AFTER))))
+        Ok((dir, log, Filled(Machine::new(machine, Proposals::new(), AFTER, APPLY_WARNING))))
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::frame::{Frame, FrameReader, Kind};
+use super::measures::{Meter, Metered};
 use super::transport::Connection;
 use crate::runtime::Runtime;
 
@@ -130,12 +131,15 @@ async fn read_replies(
     calls.waiting.clear();
 }
 
-/// Splits a connection for framing.
+/// Splits a connection for framing, and for counting what goes over it.
 pub(crate) fn framed(
     connection: Connection,
+    meter: &Meter,
 ) -> (
     FrameReader<Box<dyn tokio::io::AsyncRead + Send + Sync + Unpin>>,
     Box<dyn AsyncWrite + Send + Sync + Unpin>,
 ) {
-    (FrameReader::new(connection.reader), connection.writer)
+    let reader = Metered { inner: connection.reader, meter: meter.clone() };
+    let writer = Metered { inner: connection.writer, meter: meter.clone() };
+    (FrameReader::new(Box::new(reader)), Box::new(writer))
 }

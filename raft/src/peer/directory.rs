@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::channel::{Channel, framed};
 use super::frame::{FORMAT_VERSION, Kind, encode};
+use super::measures::{AllPeers, Meter};
 use super::transport::Transport;
 use crate::leadership;
 use crate::membership::Reachable;
@@ -39,6 +40,7 @@ pub(crate) struct Directory {
     cluster_id: u64,
     own: u64,
     slots: Arc<Mutex<BTreeMap<(u64, Purpose), Slot>>>,
+    measures: AllPeers,
     membership: watch::Receiver<StoredMembership>,
     reachable: Reachable,
     /// What was last said of members that cannot be reached.
@@ -56,7 +58,8 @@ impl Directory {
         removed: watch::Sender<bool>,
     ) -> Self {
         let (slots, told, reachable) = (Arc::default(), Arc::default(), Reachable::default());
-        Self { transport, cluster_id, own, slots, membership, reachable, told, removed }
+        let measures = AllPeers::default();
+        Self { transport, cluster_id, own, slots, measures, membership, reachable, told, removed }
     }
 
     /// Which members answer.
@@ -67,6 +70,11 @@ impl Directory {
     /// This member's id.
     pub(crate) fn own(&self) -> u64 {
         self.own
+    }
+
+    /// What goes to and comes from the others.
+    pub(crate) fn measures(&self) -> &AllPeers {
+        &self.measures
     }
 
     /// The connection for a purpose; a lost one is made anew. `member` is where the target is
@@ -85,6 +93,7 @@ impl Directory {
         *slot = None;
         let connected = self.connect(target, member).await;
         self.tell(target, connected.as_ref().err());
+        let connected = connected.inspect_err(|_| self.failed(target, purpose));
         let channel = Arc::new(connected?);
         *slot = Some(channel.clone());
         Ok(channel)
@@ -107,11 +116,20 @@ impl Directory {
         }
     }
 
+    /// A message did not go, or was not answered.
+    pub(crate) fn failed(&self, target: u64, purpose: Purpose) {
+        let measures = self.measures.of(target);
+        measures.send_failures.add(1);
+        measures.heartbeat_failures.add((purpose == Purpose::Heartbeats).into());
+    }
+
     async fn connect(&self, target: u64, member: &Member) -> io::Result<Channel> {
         let known = leadership::member(&self.membership, target);
         let member = known.as_ref().unwrap_or(member);
         let connection = self.transport.connect(target, member).await?;
-        let (mut reader, mut writer) = framed(connection);
+        let meter = Meter::default();
+        meter.is_of(self.measures.of(target));
+        let (mut reader, mut writer) = framed(connection, &meter);
         let hello = pb::Hello {
             format_version: FORMAT_VERSION,
             cluster_id: self.cluster_id,

@@ -3,12 +3,14 @@
 mod channel;
 mod directory;
 mod frame;
+mod measures;
 mod network;
 mod server;
 mod sockets;
 mod transport;
 mod wire;
 
+pub use measures::PeerMeasures;
 pub use sockets::{PeerListener, PeerSocket, PeerTls, SocketTransport};
 pub use transport::{Connection, PeerHttp, Transport};
 

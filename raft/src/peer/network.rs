@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, Stream, StreamExt, stream};
@@ -21,9 +22,10 @@ use prost::Message;
 use super::channel::{Reply, reply_body};
 use super::directory::{Directory, Purpose};
 use super::frame::{Frame, Kind, encode, encode_bytes};
+use super::measures::PeerMeasures;
 use super::wire;
 use crate::machine::SnapshotData;
-use crate::runtime::Runtime;
+use crate::runtime::{Moment, Runtime};
 use crate::types::{Append, AppendResult, CommittedLeader, Member, Types, Vote};
 
 /// Messages with entries on their way to one member.
@@ -90,12 +92,36 @@ fn unreachable(error: &io::Error) -> RPCError<Types> {
     RPCError::Unreachable(Unreachable::new(error))
 }
 
-async fn append_reply(reply: io::Result<Reply>, limit: Duration) -> io::Result<AppendResult> {
-    let frame: Frame = Runtime::timeout(limit, reply?)
-        .await
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))
-        .and_then(reply_body)?;
-    wire::from_appended(frame.decode()?)
+async fn append_reply(
+    reply: io::Result<Reply>,
+    limit: Duration,
+    measured: &Measured,
+) -> io::Result<AppendResult> {
+    let begun = Moment::now();
+    let answered = async {
+        let frame: Frame = Runtime::timeout(limit, reply?)
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))
+            .and_then(reply_body)?;
+        wire::from_appended(frame.decode()?)
+    };
+    let answer = answered.await;
+    match &answer {
+        Ok(_) if measured.purpose == Purpose::Heartbeats => {
+            measured.peer.round_trips.observe(begun.age());
+        }
+        Ok(_) => {}
+        Err(_) => measured.directory.failed(measured.target, measured.purpose),
+    }
+    answer
+}
+
+/// Whom what is counted belongs to.
+struct Measured {
+    directory: Directory,
+    peer: Arc<PeerMeasures>,
+    target: u64,
+    purpose: Purpose,
 }
 
 impl NetStreamAppend<Types> for PeerClient {
@@ -113,6 +139,12 @@ impl NetStreamAppend<Types> for PeerClient {
         };
         // A follower that syncs slowly is no reason to send everything again.
         let limit = option.hard_ttl().max(Duration::from_secs(5));
+        let measured = Arc::new(Measured {
+            directory: self.directory.clone(),
+            peer: self.directory.measures().of(self.target),
+            target: self.target,
+            purpose: self.purpose,
+        });
         async move {
             let target = self.target;
             let reachable = self.directory.reachable().clone();
@@ -126,7 +158,8 @@ impl NetStreamAppend<Types> for PeerClient {
                 .map(move |request| {
                     failpoint!(raftBeforeLeaderSend);
                     let call = channel.call(|number| encode(kind, number, &wire::append(&request)));
-                    append_reply(call, limit)
+                    let measured = measured.clone();
+                    async move { append_reply(call, limit, &measured).await }
                 })
                 .buffered(APPENDS_IN_FLIGHT)
                 .inspect(move |result| match result {

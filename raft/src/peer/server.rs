@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::channel::{framed, write_frames};
 use super::frame::{FORMAT_VERSION, Frame, FrameReader, Kind, encode, encode_bytes};
+use super::measures::{AllPeers, Meter};
 use super::transport::{Connection, PeerHttp, Transport};
 use super::wire;
 use crate::corruption::hash_here;
@@ -54,6 +55,7 @@ pub(crate) struct Service {
     pub(crate) removed: watch::Sender<bool>,
     /// Takes connections of those who speak HTTP.
     pub(crate) http: Option<PeerHttp>,
+    pub(crate) measures: AllPeers,
     /// Where a snapshot is kept while it arrives; `None`: in memory.
     pub(crate) snapshot_file: Option<PathBuf>,
 }
@@ -99,10 +101,12 @@ impl Service {
                 return Ok(());
             }
         };
-        let (mut reader, writer) = framed(connection);
+        let meter = Meter::default();
+        let (mut reader, writer) = framed(connection, &meter);
         let (outbox, inbox) = mpsc::channel(OUTBOX_FRAMES);
         drop(Runtime::spawn(write_frames(writer, inbox)));
         let from = self.greet(&mut reader, &outbox).await?;
+        meter.is_of(self.measures.of(from));
         let mut appends: FuturesUnordered<BoxFuture<'static, Bytes>> = FuturesUnordered::new();
         loop {
             tokio::select! {

@@ -9,7 +9,7 @@ use super::keys::{self, IsTombstone};
 use super::{ReadError, Revision};
 use crate::engine::{Direction, Reader, WriteBatch};
 
-/// Revisions looked at in one step.
+/// Revisions looked at in one step, if nothing else is said.
 pub const STEP_REVISIONS: usize = 1000;
 
 /// What one step does.
@@ -21,22 +21,30 @@ pub struct Step {
     pub next: Option<Vec<u8>>,
     /// By how much the data shrinks.
     pub size_freed: i64,
+    /// Revisions that are dropped.
+    pub dropped: u64,
 }
 
-/// One step of the compaction at `compacted`, from `start` (an engine key; empty: the beginning).
+/// One step of the compaction at `compacted`, from `start` (an engine key; empty: the beginning),
+/// over at most `revisions` of them.
 ///
 /// A revision goes if its key has a newer one that is not after `compacted`, or if it is a
 /// deletion before `compacted`: one *at* it is still seen by a watch from there. What a later
 /// revision proves superseded stays so: concurrent writes cannot make a step wrong.
 // upstream: etcd v3 API, "Compact"
-pub fn step(reader: &dyn Reader, compacted: i64, start: &[u8]) -> Result<Step, ReadError> {
+pub fn step(
+    reader: &dyn Reader,
+    compacted: i64,
+    start: &[u8],
+    revisions: usize,
+) -> Result<Step, ReadError> {
     let mut step = Step::default();
     let mut seen: Vec<(Revision, IsTombstone, Vec<u8>, usize)> = Vec::new();
     let first = if start.is_empty() { keys::revision_start(0) } else { start.to_vec() };
     let end = keys::revision_start(compacted + 1);
     let mut damaged = false;
     reader.walk(&first, &end, Direction::Forward, &mut |key, value| {
-        if seen.len() == STEP_REVISIONS {
+        if seen.len() >= revisions.max(1) {
             step.next = Some(key.to_vec());
             return ControlFlow::Break(());
         }
@@ -60,6 +68,7 @@ pub fn step(reader: &dyn Reader, compacted: i64, start: &[u8]) -> Result<Step, R
             step.batch.delete(keys::revision(revision, tombstone));
             step.batch.delete(keys::history(&key, revision));
             step.size_freed += size as i64;
+            step.dropped += 1;
         }
     }
     Ok(step)

@@ -32,6 +32,8 @@ pub const META_COMPACTION_DONE: &[u8] = b"mcompaction-done";
 /// Logical size of all data ever written, 8 bytes big-endian.
 pub const META_SIZE: &[u8] = b"msize";
 
+/// Keys that exist, 8 bytes big-endian; where it is missing they are counted.
+pub const META_KEYS: &[u8] = b"mkeys";
 /// What compactions have freed of it on this member, 8 bytes big-endian.
 pub const META_FREED: &[u8] = b"mfreed";
 /// The version that a downgrade leads to; none is under way where this is missing.

@@ -20,7 +20,7 @@ mod txn;
 pub use hash::{HashKv, hash_kv};
 pub use range::{ReadError, Space, range};
 pub use revision::Revision;
-pub use transaction::{Before, Change, ChangeKind, Transaction};
+pub use transaction::{Before, Change, ChangeKind, Growth, Transaction};
 pub use txn::{
     Limits, TxnError, check_put, header, is_read_only, is_serializable, read_txn, run_delete_range,
     run_put, txn,

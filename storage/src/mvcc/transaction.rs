@@ -38,13 +38,26 @@ pub struct Transaction<'a, 'b> {
     /// The revision before.
     begin: i64,
     changes: Vec<Change>,
-    size_delta: i64,
+    growth: Growth,
+}
+
+/// What a transaction adds to the store.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Growth {
+    /// Bytes of all revisions.
+    pub size: i64,
+    /// Keys that exist.
+    pub keys: i64,
+    /// Keys set.
+    pub puts: u64,
+    /// Bytes of their keys and values.
+    pub put_bytes: u64,
 }
 
 impl<'a, 'b> Transaction<'a, 'b> {
     /// Begins on the state at revision `begin`.
     pub fn new(overlay: &'a mut Overlay<'b>, begin: i64) -> Self {
-        Self { overlay, begin, changes: Vec::new(), size_delta: 0 }
+        Self { overlay, begin, changes: Vec::new(), growth: Growth::default() }
     }
 
     /// Its own revision if it has changed something, else the one it began on.
@@ -70,6 +83,9 @@ impl<'a, 'b> Transaction<'a, 'b> {
             Some(Before { kv, .. }) => (kv.create_revision, kv.version + 1, kv.lease),
             None => (revision.main, 1, 0),
         };
+        self.growth.puts += 1;
+        self.growth.put_bytes += (key.len() + value.len()) as u64;
+        self.growth.keys += i64::from(version == 1);
         let kv = KeyValue {
             key: key.clone(),
             create_revision,
@@ -79,7 +95,7 @@ impl<'a, 'b> Transaction<'a, 'b> {
             lease,
         };
         let kv = Bytes::from(kv.encode_to_vec());
-        self.size_delta += (kv.len() + keys::REVISION_KEY_LEN) as i64;
+        self.growth.size += (kv.len() + keys::REVISION_KEY_LEN) as i64;
         let batch = &mut self.overlay.batch;
         batch.put(keys::revision(revision, IsTombstone::No), kv.clone());
         batch.put(keys::newest(key), kv.clone());
@@ -121,8 +137,8 @@ impl<'a, 'b> Transaction<'a, 'b> {
     }
 
     /// Ends it: the changes in order, and by how much the data grew.
-    pub fn finish(self) -> (Vec<Change>, i64) {
-        (self.changes, self.size_delta)
+    pub fn finish(self) -> (Vec<Change>, Growth) {
+        (self.changes, self.growth)
     }
 
     fn delete(&mut self, before: Before) -> KeyValue {
@@ -132,7 +148,8 @@ impl<'a, 'b> Transaction<'a, 'b> {
         let key = old.key.clone();
         let tombstone = KeyValue { key: key.clone(), ..Default::default() };
         let stored = Bytes::from(tombstone.encode_to_vec());
-        self.size_delta += (stored.len() + keys::REVISION_KEY_LEN + 1) as i64;
+        self.growth.keys -= 1;
+        self.growth.size += (stored.len() + keys::REVISION_KEY_LEN + 1) as i64;
         let batch = &mut self.overlay.batch;
         batch.put(keys::revision(revision, IsTombstone::Yes), stored);
         batch.delete(keys::newest(&key));

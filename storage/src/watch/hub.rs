@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::{SharedEvent, WatchSpec, WatchStream};
 use crate::engine::Engine;
+use crate::measures::Measures;
 use crate::mvcc::Change;
 
 /// Items that wait in one stream's queue; then its watchers fall behind.
@@ -30,6 +31,7 @@ pub(super) struct Inner {
     state: Mutex<State>,
     revision: AtomicI64,
     compacted: AtomicI64,
+    pub(super) measures: Arc<Measures>,
 }
 
 /// One number a watcher for the hub's life: a watch id can be used again, this cannot.
@@ -66,13 +68,16 @@ pub(super) struct StreamQueue {
 pub(super) struct Waiting {
     pub(super) items: VecDeque<Item>,
     bytes: usize,
+    /// Events among the items.
+    events: usize,
     /// Watchers that were taken out of the index, and the first revision they have not got.
     pub(super) fallen: BTreeMap<Serial, i64>,
 }
 
 impl Waiting {
-    pub(super) fn take(&mut self) -> VecDeque<Item> {
+    pub(super) fn take(&mut self, measures: &Measures) -> VecDeque<Item> {
         self.bytes = 0;
+        measures.pending_events.add(-(std::mem::take(&mut self.events) as i64));
         std::mem::take(&mut self.items)
     }
 }
@@ -106,13 +111,18 @@ impl std::fmt::Debug for WatchHub {
 }
 
 impl WatchHub {
-    pub(crate) fn new(engine: Arc<dyn Engine>, content: Arc<RwLock<()>>) -> Self {
+    pub(crate) fn new(
+        engine: Arc<dyn Engine>,
+        content: Arc<RwLock<()>>,
+        measures: Arc<Measures>,
+    ) -> Self {
         let inner = Inner {
             engine,
             content,
             state: Mutex::default(),
             revision: AtomicI64::new(0),
             compacted: AtomicI64::new(-1),
+            measures,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -143,7 +153,7 @@ impl WatchHub {
                 while let Some(next) = events.next_if(|e| e.change().revision.main == main) {
                     group.push(next);
                 }
-                state.publish_revision(main, &group, &mut woken);
+                state.publish_revision(main, &group, &mut woken, &self.inner.measures);
             }
         }
         state.published = revision;
@@ -251,6 +261,7 @@ impl State {
         revision: i64,
         events: &[Arc<SharedEvent>],
         woken: &mut BTreeMap<Serial, Arc<StreamQueue>>,
+        measures: &Measures,
     ) {
         let mut fallen: Vec<Arc<WatchSpec>> = Vec::new();
         let mut offer = |lives: &mut Vec<Live>, events: &[&Arc<SharedEvent>]| {
@@ -259,7 +270,7 @@ impl State {
                 if wanted.is_empty() {
                     return true;
                 }
-                let kept = live.push(revision, wanted);
+                let kept = live.push(revision, wanted, measures);
                 if !kept {
                     fallen.push(live.spec.clone());
                 }
@@ -302,7 +313,7 @@ impl Live {
     }
 
     /// `false`: the queue is full, and the watcher is behind from here on.
-    fn push(&self, revision: i64, events: Vec<Arc<SharedEvent>>) -> bool {
+    fn push(&self, revision: i64, events: Vec<Arc<SharedEvent>>, measures: &Measures) -> bool {
         let mut waiting = self.queue.waiting.lock();
         let full = waiting.items.len() >= QUEUE_ITEMS_MAX || waiting.bytes >= QUEUE_BYTES_MAX;
         if full {
@@ -310,6 +321,8 @@ impl Live {
             return false;
         }
         waiting.bytes += events.iter().map(|event| event.size()).sum::<usize>();
+        waiting.events += events.len();
+        measures.pending_events.add(events.len() as i64);
         waiting.items.push_back(Item::Events { serial: self.serial, revision, events });
         true
     }

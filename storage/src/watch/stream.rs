@@ -80,6 +80,13 @@ enum Place {
     Behind { next: i64 },
 }
 
+impl Place {
+    /// 1 where it reads old events.
+    fn behind(self) -> i64 {
+        i64::from(matches!(self, Self::Behind { .. }))
+    }
+}
+
 struct State {
     watch_id: i64,
     spec: Arc<WatchSpec>,
@@ -110,6 +117,7 @@ impl std::fmt::Debug for WatchStream {
 impl WatchStream {
     pub(super) fn new(hub: WatchHub) -> Self {
         let number = hub.next_serial();
+        hub.inner.measures.watch_streams.add(1);
         Self {
             hub,
             queue: Arc::new(StreamQueue { number, ..StreamQueue::default() }),
@@ -141,6 +149,8 @@ impl WatchStream {
             Place::Live { until, .. } => until,
             Place::Behind { .. } => self.hub.revision(),
         };
+        self.hub.inner.measures.watchers.add(1);
+        self.hub.inner.measures.slow_watchers.add(place.behind());
         self.watchers.insert(serial, State { watch_id, spec, place, active: false });
         self.ids.insert(watch_id, serial);
         Ok(Created { watch_id, revision })
@@ -229,7 +239,7 @@ impl WatchStream {
         if self.watchers.values().any(reads) {
             return Vec::new();
         }
-        let items = self.queue.waiting.lock().take();
+        let items = self.queue.waiting.lock().take(&self.hub.inner.measures);
         let mut outputs = Vec::new();
         let mut open: BTreeMap<Serial, (usize, usize)> = BTreeMap::new();
         for item in items {
@@ -301,10 +311,12 @@ impl WatchStream {
         };
         for (serial, revision) in fallen {
             if let Some(state) = self.watchers.get_mut(&serial) {
-                state.place = match state.place {
+                let before = state.place;
+                state.place = match before {
                     Place::Live { next, until } if next <= until => Place::Behind { next },
                     _ => Place::Behind { next: revision },
                 };
+                self.hub.inner.measures.slow_watchers.add(1 - before.behind());
             }
         }
     }
@@ -345,6 +357,8 @@ impl WatchStream {
             Place::Behind { .. } => self.join(serial, &spec, chunk.next),
         };
         let Some(state) = self.watchers.get_mut(&serial) else { return Ok(0) };
+        self.hub.inner.measures.slow_watchers.add(place.behind() - state.place.behind());
+        self.hub.inner.measures.events.add(chunk.events.len() as u64);
         state.place = place;
         let bytes = chunk.events.iter().map(|event| event.size()).sum();
         if let Some(last) = chunk.events.last() {
@@ -368,6 +382,7 @@ impl WatchStream {
         // Ended meanwhile.
         let Some(state) = self.watchers.get_mut(&serial) else { return };
         state.active = true;
+        self.hub.inner.measures.events.add(events.len() as u64);
         let bytes: usize = events.iter().map(|event| event.size()).sum();
         if let Some((index, size)) = open.get_mut(&serial)
             && *size < OUTPUT_BYTES
@@ -396,6 +411,8 @@ impl WatchStream {
 
     fn forget(&mut self, serial: Serial) {
         if let Some(state) = self.watchers.remove(&serial) {
+            self.hub.inner.measures.watchers.add(-1);
+            self.hub.inner.measures.slow_watchers.add(-state.place.behind());
             self.hub.leave(serial, &state.spec);
             self.queue.waiting.lock().fallen.remove(&serial);
         }
@@ -404,9 +421,15 @@ impl WatchStream {
 
 impl Drop for WatchStream {
     fn drop(&mut self) {
+        let measures = &self.hub.inner.measures;
         for (serial, state) in &self.watchers {
             self.hub.leave(*serial, &state.spec);
+            measures.watchers.add(-1);
+            measures.slow_watchers.add(-state.place.behind());
         }
+        // Nobody puts anything there any more.
+        self.queue.waiting.lock().take(measures);
+        measures.watch_streams.add(-1);
     }
 }
 

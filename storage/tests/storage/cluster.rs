@@ -22,7 +22,7 @@ impl Member {
     }
 
     pub(crate) fn on(engine: Arc<SortedMap>) -> Self {
-        let options = Options { compaction_thread: false };
+        let options = Options { compaction_thread: false, ..Options::default() };
         let machine = StateMachine::open(engine.clone(), options).unwrap();
         Self { engine, machine }
     }

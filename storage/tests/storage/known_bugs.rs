@@ -305,7 +305,9 @@ fn a_watch_from_the_future_hears_nothing_of_the_past() {
         assert!(drain(&mut stream).is_empty());
     }
     let engine = Arc::new(SortedMap::new());
-    let mut other = StateMachine::open(engine, Options { compaction_thread: false }).unwrap();
+    let mut other =
+        StateMachine::open(engine, Options { compaction_thread: false, ..Options::default() })
+            .unwrap();
     other.install(member.machine.snapshot().unwrap()).unwrap();
     let mut moved = other.hub().stream();
     moved.create(spec("a", "", 5), 0).unwrap();

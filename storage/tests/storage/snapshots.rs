@@ -36,7 +36,9 @@ fn an_entry_is_applied_once() {
 }
 
 fn install_into(engine: Arc<dyn keelson_storage::engine::Engine>, bytes: &[u8]) -> StateMachine {
-    let mut machine = StateMachine::open(engine, Options { compaction_thread: false }).unwrap();
+    let mut machine =
+        StateMachine::open(engine, Options { compaction_thread: false, ..Options::default() })
+            .unwrap();
     machine.install(bytes).unwrap();
     machine
 }

@@ -1,7 +1,11 @@
 //! Range: reads keys at a revision.
 
+use std::time::Instant;
+
 use keelson_proto::etcdserverpb::{RangeRequest, RangeResponse};
+use keelson_storage::measures::Operation;
 use keelson_storage::mvcc::check;
+use prost::Message as _;
 
 use crate::error::FaceError;
 use crate::face::EtcdFace;
@@ -10,6 +14,13 @@ pub(crate) async fn range(
     face: EtcdFace,
     request: RangeRequest,
 ) -> Result<RangeResponse, FaceError> {
+    let began = Instant::now();
+    let answer = read(&face, request).await;
+    face.metrics().requests.ended(Operation::RANGE, answer.is_ok(), began.elapsed());
+    answer
+}
+
+async fn read(face: &EtcdFace, request: RangeRequest) -> Result<RangeResponse, FaceError> {
     check::range(&request)?;
     if !request.serializable {
         if face.node().is_learner() {
@@ -20,12 +31,28 @@ pub(crate) async fn range(
     let authorized =
         face.authorize(|auth, by| auth.may_read(by, &request.key, &request.range_end))?;
     // One key is a look-up in memory as a rule; a range may walk the disk.
-    let mut response = if request.range_end.is_empty() {
-        face.node().view().range(&request)?
+    let began = Instant::now();
+    let read = if request.range_end.is_empty() {
+        face.node().view().range(&request)
     } else {
         let view = face.node().view().clone();
         let read = tokio::task::spawn_blocking(move || view.range(&request));
-        read.await.map_err(|_| FaceError::Stopped)??
+        read.await.map_err(|_| FaceError::Stopped)?
+    };
+    let took = began.elapsed();
+    let mut response = match read {
+        Ok(response) => {
+            let found = || {
+                let (count, size) = (response.kvs.len(), response.encoded_len());
+                format!("range_response_count:{count} size:{size}")
+            };
+            face.has_read(Operation::RANGE, took, Some(&found));
+            response
+        }
+        Err(error) => {
+            face.has_read(Operation::RANGE, took, None);
+            return Err(error.into());
+        }
     };
     face.still(&authorized)?;
     face.complete(&mut response.header);

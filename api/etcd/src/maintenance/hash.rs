@@ -1,5 +1,7 @@
 //! Hash and HashKV: what members compare.
 
+use std::time::Instant;
+
 use keelson_proto::etcdserverpb as pb;
 
 use crate::error::FaceError;
@@ -10,7 +12,9 @@ pub(crate) async fn hash(
     face: EtcdFace,
     _request: pb::HashRequest,
 ) -> Result<pb::HashResponse, FaceError> {
+    let began = Instant::now();
     let hashed = run(&face, 0).await?;
+    face.metrics().whole.hashes.observe(began.elapsed());
     Ok(pb::HashResponse { header: Some(face.header_now()), hash: hashed.hash })
 }
 
@@ -19,7 +23,9 @@ pub(crate) async fn hash_kv(
     face: EtcdFace,
     request: pb::HashKvRequest,
 ) -> Result<pb::HashKvResponse, FaceError> {
+    let began = Instant::now();
     let hashed = run(&face, request.revision).await?;
+    face.metrics().whole.hashes_at.observe(began.elapsed());
     Ok(pb::HashKvResponse {
         header: Some(face.header_now()),
         hash: hashed.hash,

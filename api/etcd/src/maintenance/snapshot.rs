@@ -1,6 +1,8 @@
 //! Snapshot: the whole state at one position as a file, in our own format, with its SHA-256 behind
 //! it as etcd has it.
 
+use std::time::Instant;
+
 use keelson_proto::etcdserverpb::{SnapshotRequest, SnapshotResponse};
 use keelson_storage::backup::Backup;
 use keelson_storage::snapshot::SnapshotError;
@@ -23,10 +25,12 @@ pub(crate) async fn snapshot(
     let (parts, outgoing) = mpsc::channel(QUEUE);
     let view = face.node().view().clone();
     tokio::task::spawn_blocking(move || {
+        let began = Instant::now();
         if let Err(error) = send(view.backup(), &parts) {
             tracing::warn!(%error, "a snapshot cannot be sent");
             let _client_gone = parts.blocking_send(Err(Status::internal(error.to_string())));
         }
+        face.metrics().whole.snapshots.observe(began.elapsed());
     });
     Ok(ReceiverStream::new(outgoing))
 }

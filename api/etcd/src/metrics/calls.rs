@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use keelson_storage::measures::Histogram;
 use tonic::Code;
 
-use super::histogram::Histogram;
 use super::methods::{CODES, METHODS, Method, UNKNOWN};
 use super::text::Text;
 
@@ -70,6 +70,17 @@ impl Calls {
         index.map_or(0, |index| self.methods[index].handled[0].load(Ordering::Relaxed))
     }
 
+    /// Calls of these methods that have begun and not ended.
+    pub(super) fn running(&self, methods: &[&str]) -> u64 {
+        let named = METHODS.iter().zip(&self.methods);
+        let named = named.filter(|((_, name, _), _)| methods.contains(name));
+        let running = named.map(|(_, counts)| {
+            let ended: u64 = counts.handled.iter().map(|one| one.load(Ordering::Relaxed)).sum();
+            counts.started.load(Ordering::Relaxed).saturating_sub(ended)
+        });
+        running.sum()
+    }
+
     /// All methods, those that nobody has called too.
     pub(super) fn write(&self, extensive: bool, out: &mut Text) {
         let all =
@@ -106,7 +117,7 @@ impl Calls {
                         application-level handled by the server.";
             out.head(name, "histogram", help);
             for (method, counts) in all() {
-                counts.took.write(name, &method.labels(), out);
+                out.histogram(name, &method.labels(), &counts.took);
             }
         }
         out.counter(

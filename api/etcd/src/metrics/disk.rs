@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::histogram::Histogram;
+use keelson_storage::measures::Histogram;
+
 use super::text::Text;
 
 /// What one member's files cost.
@@ -14,6 +15,8 @@ pub struct DiskMetrics {
     wal_written_bytes: AtomicU64,
     commits: Histogram,
     flushes: Histogram,
+    snapshots_saved: Histogram,
+    snapshots_synced: Histogram,
     defragmentations: Histogram,
     defragmenting: AtomicU64,
 }
@@ -40,6 +43,8 @@ impl Default for DiskMetrics {
             wal_written_bytes: AtomicU64::new(0),
             commits: Histogram::new(0.001, 14),
             flushes: Histogram::new(0.001, 14),
+            snapshots_saved: Histogram::new(0.1, 10),
+            snapshots_synced: Histogram::new(0.001, 14),
             defragmentations: Histogram::new(0.1, 13),
             defragmenting: AtomicU64::new(0),
         }
@@ -68,6 +73,16 @@ impl DiskMetrics {
         self.flushes.observe(took);
     }
 
+    /// The leader's snapshot was written beside the state.
+    pub fn snapshot_saved(&self, took: Duration) {
+        self.snapshots_saved.observe(took);
+    }
+
+    /// It was taken up, durably.
+    pub fn snapshot_synced(&self, took: Duration) {
+        self.snapshots_synced.observe(took);
+    }
+
     /// The engine is being defragmented.
     pub fn defragmenting(&self) -> Defragmenting<'_> {
         self.defragmenting.fetch_add(1, Ordering::Relaxed);
@@ -92,9 +107,19 @@ impl DiskMetrics {
                 &self.commits,
             ),
             (
-                "etcd_snap_db_fsync_duration_seconds",
-                "The latency distributions of fsyncing the state.",
+                "etcd_snap_fsync_duration_seconds",
+                "The latency distributions of fsync called by snap.",
                 &self.flushes,
+            ),
+            (
+                "etcd_snap_db_save_total_duration_seconds",
+                "The total latency distributions of v3 snapshot save",
+                &self.snapshots_saved,
+            ),
+            (
+                "etcd_snap_db_fsync_duration_seconds",
+                "The latency distributions of fsyncing .snap.db file",
+                &self.snapshots_synced,
             ),
             (
                 "etcd_disk_backend_defrag_duration_seconds",
@@ -102,8 +127,7 @@ impl DiskMetrics {
                 &self.defragmentations,
             ),
         ] {
-            out.head(name, "histogram", help);
-            histogram.write(name, "", out);
+            out.whole_histogram(name, help, histogram);
         }
         out.gauge(
             "etcd_disk_defrag_inflight",

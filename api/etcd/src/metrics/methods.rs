@@ -94,6 +94,11 @@ impl Method {
         Self(found.unwrap_or(UNKNOWN))
     }
 
+    /// Whether more than one message goes one way.
+    pub(crate) fn is_stream(self) -> bool {
+        METHODS[self.0].2 != "unary"
+    }
+
     /// Its labels, for those who have no others.
     pub(super) fn labels(self) -> String {
         let (service, method, kind) = METHODS[self.0];

@@ -6,31 +6,40 @@
 mod calls;
 mod checks;
 mod disk;
-mod histogram;
 mod methods;
+mod peers;
 mod process;
+mod requests;
 mod server;
 mod store;
 mod text;
+mod watch;
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tonic::Code;
 
-pub use disk::DiskMetrics;
+pub use disk::{Defragmenting, DiskMetrics};
 pub(crate) use methods::Method;
 pub(crate) use process::{descriptor_limit, resident_bytes};
 
 use self::calls::Calls;
 use self::checks::Checks;
+use self::requests::Requests;
+use self::store::Whole;
 use self::text::Text;
+use self::watch::SendLoops;
 use crate::face::EtcdFace;
 
 /// Counters of one face.
 pub(crate) struct Metrics {
     calls: Calls,
     checks: Checks,
+    pub(crate) requests: Requests,
+    pub(crate) send_loops: SendLoops,
+    pub(crate) whole: Whole,
+    pub(crate) slow_read_indexes: AtomicU64,
     pub(crate) health_successes: AtomicU64,
     pub(crate) health_failures: AtomicU64,
     pub(crate) leader_changes: AtomicU64,
@@ -43,6 +52,10 @@ impl Metrics {
         Self {
             calls: Calls::new(),
             checks: Checks::new(),
+            requests: Requests::new(),
+            send_loops: SendLoops::new(),
+            whole: Whole::new(),
+            slow_read_indexes: AtomicU64::new(0),
             health_successes: AtomicU64::new(0),
             health_failures: AtomicU64::new(0),
             leader_changes: AtomicU64::new(0),
@@ -85,7 +98,9 @@ pub(crate) fn render(face: &EtcdFace) -> String {
     let metrics = face.metrics();
     metrics.calls.write(face.config().extensive_metrics, &mut out);
     server::write(face, &mut out);
+    peers::write(face, &mut out);
     store::write(face, &mut out);
+    metrics.requests.write(&mut out);
     face.config().disk.write(&mut out);
     metrics.checks.write(&mut out);
     process::write(&mut out);

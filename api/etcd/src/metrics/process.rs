@@ -10,6 +10,13 @@ pub(super) fn write(out: &mut Text) {
         let help = "Total user and system CPU time spent in seconds.";
         out.counter("process_cpu_seconds_total", help, seconds);
     }
+    if let Some(bytes) = virtual_bytes() {
+        out.gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", bytes);
+    }
+    if let Some(seconds) = start_seconds() {
+        let help = "Start time of the process since unix epoch in seconds.";
+        out.gauge("process_start_time_seconds", help, seconds);
+    }
     let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     let limit = descriptor_limit();
     out.gauge("process_open_fds", "Number of open file descriptors.", open);
@@ -23,6 +30,22 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * 4096)
+}
+
+fn virtual_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split_whitespace().next()?.parse().ok()?;
+    Some(pages * 4096)
+}
+
+/// The system's start, and the ticks from there to the process's.
+fn start_seconds() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, rest) = text.rsplit_once(") ")?;
+    let ticks: f64 = rest.split(' ').nth(19)?.parse().ok()?;
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    let booted: f64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()?;
+    Some(booted + ticks / 100.0)
 }
 
 /// Ticks of a hundredth of a second, as Linux shows them everywhere.

@@ -32,6 +32,11 @@ pub(super) fn write(face: &EtcdFace, out: &mut Text) {
         "The number of leader changes seen.",
         count(&metrics.leader_changes),
     );
+    out.counter(
+        "etcd_server_learner_promote_successes",
+        "The total number of successful learner promotions while this member is leader.",
+        metrics.calls.succeeded("MemberPromote"),
+    );
     out.gauge(
         "etcd_server_proposals_committed_total",
         "The total number of consensus proposals committed.",
@@ -93,11 +98,6 @@ pub(super) fn write(face: &EtcdFace, out: &mut Text) {
     ] {
         out.head(name, "gauge", help);
         out.line(name, &labels, 1);
-    }
-    let name = "etcd_network_known_peers";
-    out.head(name, "gauge", "The current number of known peers.");
-    for other in face.node().members().into_keys().filter(|other| *other != member) {
-        out.line(name, &format!("Local=\"{member:x}\",Remote=\"{other:x}\""), 1);
     }
     let name = "etcd_debugging_server_alarms";
     out.head(name, "gauge", "Alarms for every member in cluster.");

@@ -147,6 +147,7 @@ impl Session {
         for output in outputs {
             match output {
                 Output::Events { watch_id, prev_kv, revision, events } => {
+                    let began = Instant::now();
                     let header = self.face.header(revision);
                     let answer = WatchResponse::events(header, watch_id, &events, prev_kv);
                     if self.fragmented.contains(&watch_id) {
@@ -155,12 +156,17 @@ impl Session {
                     } else {
                         self.pending.push_back(answer);
                     }
+                    self.face.metrics().send_loops.events(events.len(), began.elapsed());
                 }
-                Output::Progress { watch_id, revision } => self.pending.push_back(WatchResponse {
-                    header: Some(self.face.header(revision)),
-                    watch_id: watch_id.unwrap_or(NO_WATCHER),
-                    ..WatchResponse::default()
-                }),
+                Output::Progress { watch_id, revision } => {
+                    let began = Instant::now();
+                    self.pending.push_back(WatchResponse {
+                        header: Some(self.face.header(revision)),
+                        watch_id: watch_id.unwrap_or(NO_WATCHER),
+                        ..WatchResponse::default()
+                    });
+                    self.face.metrics().send_loops.progress(began.elapsed());
+                }
                 Output::Compacted { watch_id, compacted } => {
                     self.fragmented.remove(&watch_id);
                     self.pending.push_back(WatchResponse {
@@ -176,12 +182,14 @@ impl Session {
     }
 
     fn handle(&mut self, request: pb::WatchRequest) {
+        let began = Instant::now();
         match request.request_union {
             Some(RequestUnion::CreateRequest(request)) => self.create(request),
             Some(RequestUnion::CancelRequest(request)) => self.cancel(request.watch_id),
             Some(RequestUnion::ProgressRequest(_)) => self.stream().request_progress(),
             None => {}
         }
+        self.face.metrics().send_loops.control(began.elapsed());
     }
 
     // upstream: etcd v3 API, "Watch": created answers, in the order of the requests

@@ -105,7 +105,9 @@ async fn a_snapshot_has_a_known_length_and_a_hash_and_is_the_whole_state() {
     assert_eq!(&sha2::Sha256::digest(content)[..], hash);
 
     let engine = std::sync::Arc::new(SortedMap::new());
-    let mut restored = StateMachine::open(engine, Options { compaction_thread: false }).unwrap();
+    let mut restored =
+        StateMachine::open(engine, Options { compaction_thread: false, ..Options::default() })
+            .unwrap();
     restored.install(content).unwrap();
     let (there, here) = (member.node.view(), restored.view());
     assert_eq!(here.revision(), there.revision());

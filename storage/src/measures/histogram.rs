@@ -3,14 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::text::Text;
-
 /// Most buckets that any of etcd's histograms has, and one for what is longer.
-const BUCKETS_MAX: usize = 21;
+const BUCKETS_MAX: usize = 25;
 
 /// Counts of durations below bounds that double from one to the next.
 #[derive(Debug)]
-pub(crate) struct Histogram {
+pub struct Histogram {
     first: f64,
     count: usize,
     /// Of these `count` are used, and one for what is longer.
@@ -20,13 +18,13 @@ pub(crate) struct Histogram {
 
 impl Histogram {
     /// `count` buckets, the first up to `first` seconds.
-    pub(crate) fn new(first: f64, count: usize) -> Self {
+    pub fn new(first: f64, count: usize) -> Self {
         assert!(count < BUCKETS_MAX, "{count} buckets");
         Self { first, count, buckets: Default::default(), nanos: AtomicU64::new(0) }
     }
 
     /// Counts one.
-    pub(crate) fn observe(&self, took: Duration) {
+    pub fn observe(&self, took: Duration) {
         let seconds = took.as_secs_f64();
         let mut bound = self.first;
         let mut index = 0;
@@ -39,31 +37,30 @@ impl Histogram {
         self.nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
-    /// Its lines, without the head.
-    pub(super) fn write(&self, name: &str, labels: &str, out: &mut Text) {
-        let comma = if labels.is_empty() { "" } else { "," };
+    /// Bounds in seconds, each with how many lie at or below it; the last bound is infinite.
+    pub fn buckets(&self) -> Vec<(f64, u64)> {
         let mut all = 0;
         let mut bound = self.first;
+        let mut found = Vec::with_capacity(self.count + 1);
         for bucket in &self.buckets[..self.count] {
             all += bucket.load(Ordering::Relaxed);
-            let labels = format!("{labels}{comma}le=\"{}\"", shortest(bound));
-            out.line(&format!("{name}_bucket"), &labels, all);
+            found.push((bound, all));
             bound *= 2.0;
         }
         all += self.buckets[self.count].load(Ordering::Relaxed);
-        out.line(&format!("{name}_bucket"), &format!("{labels}{comma}le=\"+Inf\""), all);
-        // Nobody reads a sum to more than fifteen digits.
-        #[allow(clippy::cast_precision_loss)]
-        let seconds = self.nanos.load(Ordering::Relaxed) as f64 / 1e9;
-        out.line(&format!("{name}_sum"), labels, seconds);
-        out.line(&format!("{name}_count"), labels, all);
+        found.push((f64::INFINITY, all));
+        found
     }
-}
 
-/// A bound as Go prints it: 0.001, 0.002, .. 8.192.
-fn shortest(bound: f64) -> String {
-    let text = format!("{bound:.7}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    /// How many were counted.
+    pub fn count(&self) -> u64 {
+        self.buckets().last().map_or(0, |(_, all)| *all)
+    }
+
+    /// The sum of all.
+    pub fn sum(&self) -> Duration {
+        Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
+    }
 }
 
 #[cfg(test)]
@@ -76,15 +73,13 @@ mod tests {
         for millis in [0, 1, 3, 20_000] {
             histogram.observe(Duration::from_millis(millis));
         }
-        let mut text = Text::new();
-        histogram.write("x_seconds", "a=\"b\"", &mut text);
-        let text = text.finish();
-        let has = |line: &str| assert!(text.lines().any(|found| found == line), "{line}: {text}");
-        has("x_seconds_bucket{a=\"b\",le=\"0.001\"} 2");
-        has("x_seconds_bucket{a=\"b\",le=\"0.004\"} 3");
-        has("x_seconds_bucket{a=\"b\",le=\"8.192\"} 3");
-        has("x_seconds_bucket{a=\"b\",le=\"+Inf\"} 4");
-        has("x_seconds_sum{a=\"b\"} 20.004");
-        has("x_seconds_count{a=\"b\"} 4");
+        let buckets = histogram.buckets();
+        assert_eq!(buckets.len(), 15);
+        assert_eq!(buckets[0], (0.001, 2));
+        assert_eq!(buckets[2], (0.004, 3));
+        assert_eq!(buckets[13].1, 3);
+        assert_eq!(buckets[14], (f64::INFINITY, 4));
+        assert_eq!(histogram.count(), 4);
+        assert_eq!(histogram.sum(), Duration::from_millis(20_004));
     }
 }
