@@ -55,6 +55,12 @@ pub struct NodeConfig {
     pub snapshot_bytes: usize,
     /// How often the leader compares the members' histories; `None`: never.
     pub corrupt_check: Option<Duration>,
+    /// How often the leader looks whether a compaction has ended, after which it compares the
+    /// members' histories; `None`: never.
+    pub compact_hash_check: Option<Duration>,
+    /// Whether a member asks the others before it stands for election: one that was cut off does
+    /// not disturb them then.
+    pub pre_vote: bool,
     /// Applying that takes longer is logged.
     pub apply_warning: Duration,
     /// Released entries that are kept for members who are a little behind.
@@ -82,6 +88,8 @@ impl NodeConfig {
             snapshot_entries: 100_000,
             snapshot_bytes: 64 * 1024 * 1024,
             corrupt_check: None,
+            compact_hash_check: None,
+            pre_vote: true,
             apply_warning: APPLY_WARNING,
             entries_kept: 5000,
         }
@@ -110,7 +118,7 @@ impl NodeConfig {
             max_in_snapshot_log_to_keep: self.entries_kept,
             purge_batch_size: (self.entries_kept / 16).max(1),
             heartbeat_min_interval: Some(millis(self.heartbeat) / 2),
-            enable_pre_vote: Some(true),
+            enable_pre_vote: Some(self.pre_vote),
             // Entries go to followers beside the leader's own sync: they may hold, and may have
             // committed, what a leader that lost its power has not. It must stand for election.
             enable_leader_restore: Some(false),

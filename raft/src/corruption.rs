@@ -62,21 +62,36 @@ fn odd_ones(hashes: &BTreeMap<u64, u32>, own: u64, members: usize) -> Vec<u64> {
     hashes.iter().filter(|(_, hash)| **hash != right).map(|(id, _)| *id).collect()
 }
 
+/// When members are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// Each interval.
+    Interval,
+    /// Each interval in which a compaction has ended.
+    Compaction,
+}
+
 /// The task that compares again and again, while this member leads.
 pub(crate) struct CorruptionCheck {
     pub(crate) view: View,
     pub(crate) peers: Peers,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) interval: Duration,
+    /// What it waits for beside that.
+    pub(crate) after: After,
     pub(crate) propose: Propose,
 }
 
 impl CorruptionCheck {
     /// Runs until leadership is no longer watched.
     pub(crate) async fn run(self) {
+        let compactions = self.view.compaction_done();
+        let mut compacted = *compactions.borrow();
         while self.leadership.has_changed().is_ok() {
             Runtime::sleep(self.interval).await;
-            if !self.leadership.borrow().is_own {
+            let before = std::mem::replace(&mut compacted, *compactions.borrow());
+            let is_due = self.after == After::Interval || compacted > before;
+            if !is_due || !self.leadership.borrow().is_own {
                 continue;
             }
             for member_id in compare(&self.view, &self.peers).await {
@@ -88,6 +103,14 @@ impl CorruptionCheck {
                 let action = AlarmAction::Activate as i32;
                 let raise = command(Op::Alarm(AlarmRequest { action, member_id, alarm }));
                 (self.propose)(Command { trusted: true, ..raise }).await;
+            }
+            match self.after {
+                After::Interval => tracing::info!("finished peer corruption check"),
+                After::Compaction => tracing::info!(
+                    "compact-revision" = compacted,
+                    "number-of-hashes-checked" = 1,
+                    "finished compaction hash check"
+                ),
             }
         }
     }

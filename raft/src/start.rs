@@ -15,7 +15,7 @@ use openraft::{EntryPayload, Raft};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::config::NodeConfig;
-use crate::corruption::CorruptionCheck;
+use crate::corruption::{After, CorruptionCheck};
 use crate::error::StartError;
 use crate::leadership::{self, Leadership, Transfer};
 use crate::lease_keeper::LeaseKeeper;
@@ -178,12 +178,16 @@ async fn assemble(
         grace: config.election,
     };
     drop(Runtime::spawn(keeper.run()));
-    if let Some(interval) = config.corrupt_check {
+    for (interval, after) in
+        [(config.corrupt_check, After::Interval), (config.compact_hash_check, After::Compaction)]
+    {
+        let Some(interval) = interval else { continue };
         let check = CorruptionCheck {
             view: view.clone(),
             peers: peers.clone(),
             leadership: leadership.clone(),
             interval,
+            after,
             propose: propose.clone(),
         };
         drop(Runtime::spawn(check.run()));

@@ -74,32 +74,68 @@ async fn by_revision(face: &EtcdFace, kept: i64) {
     }
 }
 
-/// Nothing goes in the first period; then what is older than one, every period or every hour.
 async fn by_time(face: &EtcdFace, period: Duration) {
-    let pause = period.min(PERIOD_MAX) / LOOKS;
-    let mut seen: VecDeque<(Instant, i64)> = VecDeque::new();
-    let (mut last, mut next) = (0, Instant::now() + period);
+    let started = Instant::now();
+    let mut plan = Periodic::new(period);
     loop {
-        seen.push_back((Instant::now(), face.node().view().revision()));
-        tokio::time::sleep(pause).await;
-        let now = Instant::now();
-        let mut old = None;
-        while let Some((when, revision)) = seen.front().copied()
-            && now.duration_since(when) >= period
+        plan.saw(started.elapsed(), face.node().view().revision());
+        tokio::time::sleep(plan.pause()).await;
+        let now = started.elapsed();
+        if let Some(revision) = plan.due(now, leads(face))
+            && (revision <= plan.last || compact(face, revision).await)
         {
-            old = Some(revision);
-            seen.pop_front();
+            plan.done(now, revision);
         }
-        let Some(revision) = old else { continue };
-        if now < next || !leads(face) {
-            // The newest of the old ones is the one to go to, later.
-            seen.push_front((now - period, revision));
-            continue;
+    }
+}
+
+/// Nothing goes in the first period; then what is older than one, every period or every hour.
+#[derive(Debug)]
+struct Periodic {
+    period: Duration,
+    /// When which revision was the newest.
+    seen: VecDeque<(Duration, i64)>,
+    /// The last one that was compacted.
+    last: i64,
+    next: Duration,
+}
+
+impl Periodic {
+    /// Times count from now.
+    fn new(period: Duration) -> Self {
+        Self { period, seen: VecDeque::new(), last: 0, next: period }
+    }
+
+    /// Between two looks.
+    fn pause(&self) -> Duration {
+        self.period.min(PERIOD_MAX) / LOOKS
+    }
+
+    fn saw(&mut self, now: Duration, revision: i64) {
+        self.seen.push_back((now, revision));
+    }
+
+    /// What is to be compacted now: the newest revision that was there a period ago.
+    fn due(&mut self, now: Duration, leads: bool) -> Option<i64> {
+        let mut old = None;
+        while let Some((when, revision)) = self.seen.front().copied()
+            && now.saturating_sub(when) >= self.period
+        {
+            old = Some((when, revision));
+            self.seen.pop_front();
         }
-        if revision > last && compact(face, revision).await {
-            last = revision;
+        let (when, revision) = old?;
+        if now < self.next || !leads {
+            // It is the one to go to, later.
+            self.seen.push_front((when, revision));
+            return None;
         }
-        next = now + period.min(PERIOD_MAX);
+        Some(revision)
+    }
+
+    fn done(&mut self, now: Duration, revision: i64) {
+        self.last = self.last.max(revision);
+        self.next = now + self.period.min(PERIOD_MAX);
     }
 }
 
@@ -123,6 +159,46 @@ async fn compact(face: &EtcdFace, revision: i64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Looks at a store that has a revision a minute; what was compacted in which minute.
+    fn compacted(
+        period_minutes: u64,
+        minutes: u64,
+        leads: impl Fn(u64) -> bool,
+    ) -> Vec<(u64, i64)> {
+        let minute = Duration::from_secs(60);
+        let mut plan = Periodic::new(minute * u32::try_from(period_minutes).unwrap());
+        let (mut now, mut found) = (Duration::ZERO, Vec::new());
+        while now < minute * u32::try_from(minutes).unwrap() {
+            plan.saw(now, 1 + i64::try_from(now.as_secs() / 60).unwrap());
+            now += plan.pause();
+            if let Some(revision) = plan.due(now, leads(now.as_secs() / 60)) {
+                found.push((now.as_secs() / 60, revision));
+                plan.done(now, revision);
+            }
+        }
+        found
+    }
+
+    // upstream: etcd v3, "Auto compaction", periodic
+    #[test]
+    fn a_short_period_compacts_each_time_to_what_is_that_old() {
+        assert_eq!(compacted(10, 45, |_| true), [(10, 1), (20, 11), (30, 21), (40, 31)]);
+        assert_eq!(compacted(10, 9, |_| true), []);
+    }
+
+    #[test]
+    fn a_long_period_compacts_every_hour_from_then_on() {
+        let times = compacted(180, 310, |_| true);
+        assert_eq!(times, [(180, 1), (240, 61), (300, 121)]);
+    }
+
+    #[test]
+    fn a_follower_compacts_once_it_leads() {
+        let times = compacted(10, 40, |minute| minute >= 25);
+        assert_eq!(times[0], (25, 16));
+        assert_eq!(times[1], (35, 26));
+    }
 
     #[test]
     fn retention_is_hours_or_a_time_or_a_number() {

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use keelson_etcd_api::{AuthToken, FaceConfig, HttpConfig};
+use keelson_storage::compactor::Pace;
 
 use super::compaction::Retention;
-use super::flags::{Effect, Settings, Url};
+use super::flags::{Effect, GATES, Settings, Url};
 use super::tls;
 use crate::logging::{Outputs, Rotation, StoreLog, Zap};
 
@@ -17,6 +18,9 @@ use crate::logging::{Outputs, Rotation, StoreLog, Zap};
 const ELECTION_MS_MAX: u64 = 50_000;
 /// The name of members that have none.
 const DEFAULT_NAME: &str = "default";
+/// Features that change nothing here when they are on: peers connect from any address, and no
+/// request waits behind another that matters less.
+const IDLE_GATES: [&str; 2] = ["PriorityRequest", "SetMemberLocalAddr"];
 /// Above this a quota is thought to be a mistake.
 const QUOTA_BYTES_USUAL_MAX: i64 = 8 << 30;
 
@@ -215,6 +219,11 @@ impl Config {
                  production."
             );
         }
+        for gate in IDLE_GATES {
+            if self.0.gate(gate) {
+                tracing::warn!(feature = gate, "a feature gate is accepted without effect");
+            }
+        }
         if self.name() == DEFAULT_NAME {
             tracing::warn!(
                 name = DEFAULT_NAME,
@@ -376,6 +385,10 @@ impl Config {
             learners_max: settings.number("max-learners", u32::MAX),
             leaderless_max: self.election() * 3,
             extensive_metrics: settings.text("metrics") == "extensive",
+            features: self.features(),
+            apply_warning: settings.duration("warning-apply-duration"),
+            unary_warning: settings.duration("warning-unary-request-duration"),
+            stop_on_defragment: settings.gate("StopGRPCServiceOnDefrag"),
             ..FaceConfig::default()
         };
         let progress = settings.duration("watch-progress-notify-interval");
@@ -397,7 +410,29 @@ impl Config {
             max_concurrent_streams: settings.number("max-concurrent-streams", u32::MAX),
             keep_alive_interval: or_never(settings.duration("grpc-keepalive-interval")),
             keep_alive_timeout: or_never(settings.duration("grpc-keepalive-timeout")),
+            ping_min: settings.duration("grpc-keepalive-min-time"),
             client_cert_auth: settings.is_on("client-cert-auth"),
+            profiles: settings.is_on("enable-pprof"),
+        }
+    }
+
+    /// All features, with their stage, and whether each is on.
+    fn features(&self) -> Vec<(&'static str, &'static str, bool)> {
+        let stage = |is_beta: bool| if is_beta { "BETA" } else { "ALPHA" };
+        let gates = GATES.iter();
+        gates.map(|(name, _, is_beta)| (*name, stage(*is_beta), self.0.gate(name))).collect()
+    }
+
+    /// How compactions leave room for others.
+    pub fn compaction_pace(&self) -> Pace {
+        let (revisions, pause) = (
+            self.0.number("compaction-batch-limit", usize::MAX),
+            self.0.duration("compaction-sleep-interval"),
+        );
+        let usual = Pace::default();
+        Pace {
+            revisions: if revisions == 0 { usual.revisions } else { revisions },
+            pause: if pause.is_zero() { usual.pause } else { pause },
         }
     }
 }

@@ -36,6 +36,9 @@ struct Start {
     /// Client addresses of members.
     #[arg(long, value_delimiter = ',', default_value = "127.0.0.1:2379")]
     endpoints: Vec<String>,
+    /// Not available: members are named by --endpoints.
+    #[arg(long, value_name = "DOMAIN")]
+    discovery_srv: Option<String>,
     /// How long a member that did not accept is left alone.
     #[arg(long, default_value = "1m0s")]
     retry_delay: String,
@@ -65,6 +68,9 @@ pub fn run(arguments: &[String]) -> Result<std::process::ExitCode> {
 }
 
 async fn forward(start: Start) -> Result<()> {
+    if start.discovery_srv.is_some() {
+        bail!("--discovery-srv is not available here: name the members by --endpoints");
+    }
     let delay = super::flags::duration(&start.retry_delay).context("--retry-delay")?;
     let delay = Duration::from_nanos(u64::try_from(delay).unwrap_or(0));
     let bare = |url: &String| {

@@ -73,7 +73,14 @@ async fn member(config: &Config, dir: &Path) -> Result<u8> {
         "starting an etcd server"
     );
     let face = config.face();
-    let node = open(node_config, &face.disk).await?;
+    let machine =
+        MachineOptions { compaction_pace: config.compaction_pace(), ..MachineOptions::default() };
+    let node = open(node_config, machine, &face.disk).await?;
+    defragment(&node, settings.number("bootstrap-defrag-threshold-megabytes", u64::MAX >> 20))
+        .await?;
+    if settings.gate("InitialCorruptCheck") {
+        check_history(&node).await?;
+    }
     let _first = told.set(node.clone());
     let server = serve(EtcdConfig { ports, face, http: config.http() }, node.clone());
     let own = MemberAttributes {
@@ -107,6 +114,45 @@ async fn member(config: &Config, dir: &Path) -> Result<u8> {
     // The first process of a container has nobody to tell.
     let is_first = std::process::id() == 1;
     Ok(if is_first { 0 } else { BY_SIGNAL + number })
+}
+
+/// Rewrites the files at start, where that gives back so many megabytes; 0: never.
+async fn defragment(node: &Node, megabytes: u64) -> Result<()> {
+    if megabytes == 0 {
+        return Ok(());
+    }
+    let view = node.view().clone();
+    let (on_disk, used) = (view.disk_size(), view.size().unsigned_abs());
+    let freeable = on_disk.saturating_sub(used);
+    if freeable < megabytes << 20 {
+        tracing::info!(
+            "current-db-size-bytes" = on_disk,
+            "current-db-size-in-use-bytes" = used,
+            "bootstrap-defrag-threshold-bytes" = megabytes << 20,
+            "Skipping defragmentation"
+        );
+        return Ok(());
+    }
+    tokio::task::spawn_blocking(move || view.defragment()).await?.context("defragment")
+}
+
+/// Compares this member's history with the others', as far as they answer, before it serves.
+// upstream: etcd v3, "Data corruption", initial check
+async fn check_history(node: &Node) -> Result<()> {
+    let own = node.node_id();
+    let odd = node.corrupt_members().await;
+    if odd.contains(&own) {
+        bail!("{own:x} found data inconsistency with peers");
+    }
+    for member in odd {
+        let member = format!("{member:x}");
+        tracing::error!(member, "found data inconsistency with peers");
+    }
+    tracing::info!(
+        "local-member-id" = format!("{own:x}"),
+        "initial corruption checking passed; no corruption"
+    );
+    Ok(())
 }
 
 /// Tells the others where clients find this member, and says that it serves: once it has answered
@@ -163,6 +209,12 @@ async fn node_config(config: &Config, dir: &Path, told: peer_http::Told) -> Resu
     }
     node.heartbeat = config.heartbeat();
     node.election = config.election();
+    node.pre_vote = settings.is_on("pre-vote");
+    node.apply_warning = settings.duration("warning-apply-duration");
+    node.corrupt_check =
+        Some(settings.duration("corrupt-check-time")).filter(|time| !time.is_zero());
+    node.compact_hash_check =
+        settings.gate("CompactHashCheck").then(|| settings.duration("compact-hash-check-time"));
     node.entries_kept = settings.number("snapshot-catchup-entries", u64::MAX);
     // Without the flag there is no reason to be durable as often as etcd: replay is quicker here.
     if settings.is_given("snapshot-count") {
@@ -228,12 +280,16 @@ pub fn place_log(config: &Config, dir: &Path) -> Result<()> {
 }
 
 /// Opens the state and starts consensus on it; answers once the log is replayed.
-pub async fn open(mut config: NodeConfig, metrics: &Arc<DiskMetrics>) -> Result<Node> {
+pub async fn open(
+    mut config: NodeConfig,
+    machine: MachineOptions,
+    metrics: &Arc<DiskMetrics>,
+) -> Result<Node> {
     let engine = RocksDb::open(&config.data_dir.join("db"), RocksOptions::default())
         .context("open the engine")?;
     let engine = MeasuredEngine { engine, metrics: metrics.clone() };
     config.disk = Arc::new(MeasuredDisk { disk: config.disk, metrics: metrics.clone() });
-    let machine = StateMachine::open(Arc::new(engine), MachineOptions::default())?;
+    let machine = StateMachine::open(Arc::new(engine), machine)?;
     Ok(Node::start(config, machine).await?)
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use keelson_client::{GrpcStore, GrpcStoreConfig, Store};
 use keelson_etcd_api::{EtcdConfig, EtcdServer, FaceConfig, HttpConfig, Port, serve};
 use keelson_raft::{Member, Node, NodeConfig, identity};
+use keelson_storage::machine::Options as MachineOptions;
 use tokio::net::TcpListener;
 
 use super::options::Options;
@@ -73,7 +74,7 @@ pub async fn start(options: &Options, dirs: &Dirs, pki: &Pki, site: &Site) -> Re
     config.election = Duration::from_millis(options.election_timeout);
     config.threads = THREADS;
     let face = FaceConfig::default();
-    let node = store::open(config, &face.disk).await?;
+    let node = store::open(config, MachineOptions::default(), &face.disk).await?;
 
     let tls = if options.listen_client_urls.starts_with("https://") {
         Some(tls::server(

@@ -135,6 +135,11 @@ impl View {
         &self.shared.measures
     }
 
+    /// Bytes on disk and in write buffers, roughly.
+    pub fn disk_size(&self) -> u64 {
+        self.shared.engine.approximate_size()
+    }
+
     /// Rewrites the engine's files, to give back what dropped data still take. May take long.
     pub fn defragment(&self) -> Result<(), EngineError> {
         self.shared.engine.defragment()

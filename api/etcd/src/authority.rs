@@ -8,9 +8,12 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::pings::{GO_AWAY, Pings};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEAD: usize = 9;
@@ -34,6 +37,11 @@ pub(crate) struct PlainAuthority<S> {
     held: BytesMut,
     /// Is to be read.
     ready: BytesMut,
+    pings: Pings,
+    /// What is left of the last frame that the client gets.
+    farewell: &'static [u8],
+    /// It has been sent.
+    ended: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +57,17 @@ enum State {
 }
 
 impl<S> PlainAuthority<S> {
-    pub(crate) fn new(inner: S) -> Self {
-        Self { inner, state: State::Preface, held: BytesMut::new(), ready: BytesMut::new() }
+    /// `ping_min`: pings closer to each other than this are too many.
+    pub(crate) fn new(inner: S, ping_min: Duration) -> Self {
+        Self {
+            inner,
+            state: State::Preface,
+            held: BytesMut::new(),
+            ready: BytesMut::new(),
+            pings: Pings::new(ping_min),
+            farewell: GO_AWAY,
+            ended: false,
+        }
     }
 
     /// Moves what is whole from `held` to `ready`.
@@ -84,6 +101,7 @@ impl<S> PlainAuthority<S> {
                         | usize::from(head[2]);
                     let (kind, flags) = (head[3], head[4]);
                     let whole = FRAME_HEAD + length;
+                    self.pings.received(kind, flags, Instant::now());
                     if kind != HEADERS || flags & END_HEADERS == 0 || length > LOOKED_AT_MAX {
                         self.state = State::Skip(whole);
                         continue;
@@ -213,13 +231,39 @@ impl<S: AsyncRead + Unpin> AsyncRead for PlainAuthority<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> PlainAuthority<S> {
+    fn wrote(&mut self, bytes: &[u8]) {
+        if self.state != State::Pass {
+            self.pings.sent(bytes);
+        }
+    }
+
+    /// Instead of the next frame, a client that pings too often gets its last one.
+    fn poll_farewell(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.ended && !self.pings.is_over() {
+            return Poll::Ready(Ok(()));
+        }
+        while !self.farewell.is_empty() {
+            let written = ready!(Pin::new(&mut self.inner).poll_write(context, self.farewell))?;
+            self.farewell = &self.farewell[written..];
+            self.ended = true;
+        }
+        ready!(Pin::new(&mut self.inner).poll_flush(context))?;
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "too many pings")))
+    }
+}
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for PlainAuthority<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        let this = &mut *self;
+        ready!(this.poll_farewell(context))?;
+        let written = ready!(Pin::new(&mut this.inner).poll_write(context, bytes))?;
+        this.wrote(&bytes[..written]);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -227,7 +271,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PlainAuthority<S> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, bytes)
+        let this = &mut *self;
+        ready!(this.poll_farewell(context))?;
+        let written = ready!(Pin::new(&mut this.inner).poll_write_vectored(context, bytes))?;
+        let mut left = written;
+        for slice in bytes {
+            let part = left.min(slice.len());
+            this.wrote(&slice[..part]);
+            left -= part;
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -275,7 +328,7 @@ mod tests {
             }
         });
         let mut received = Vec::new();
-        PlainAuthority::new(far).read_to_end(&mut received).await.unwrap();
+        PlainAuthority::new(far, Duration::ZERO).read_to_end(&mut received).await.unwrap();
         sending.await.unwrap();
         received
     }
@@ -300,6 +353,28 @@ mod tests {
             let good = connection(b"127.0.0.1:2379");
             assert_eq!(through(&good, at_a_time).await, good);
         }
+    }
+
+    #[tokio::test]
+    async fn who_pings_too_often_is_told_to_go() {
+        use tokio::io::AsyncWriteExt as _;
+        let (mut near, far) = tokio::io::duplex(64 << 10);
+        let mut connection = PlainAuthority::new(far, Duration::from_secs(60));
+        near.write_all(PREFACE).await.unwrap();
+        let ping = frame(6, 0, &[1; 8]);
+        let mut taken = vec![0; PREFACE.len()];
+        connection.read_exact(&mut taken).await.unwrap();
+        for number in 0..4 {
+            near.write_all(&ping).await.unwrap();
+            let mut taken = vec![0; ping.len()];
+            connection.read_exact(&mut taken).await.unwrap();
+            let acknowledged = connection.write_all(&frame(6, 1, &[1; 8])).await;
+            assert_eq!(acknowledged.is_ok(), number < 3);
+        }
+        drop(connection);
+        let mut received = Vec::new();
+        near.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received[3 * ping.len()..], *GO_AWAY);
     }
 
     #[tokio::test]

@@ -49,6 +49,8 @@ pub struct FaceConfig {
     pub leaderless_max: Duration,
     /// Whether `/metrics` has how long calls took.
     pub extensive_metrics: bool,
+    /// Features by name, with their stage, and whether each is on.
+    pub features: Vec<(&'static str, &'static str, bool)>,
     /// Reading keys that takes longer is logged.
     pub apply_warning: Duration,
     /// A request that takes longer is logged.
@@ -74,6 +76,7 @@ impl Default for FaceConfig {
             leaderless_max: Duration::from_secs(3),
             extensive_metrics: false,
             stop_on_defragment: false,
+            features: Vec::new(),
             apply_warning: Duration::from_millis(100),
             unary_warning: Duration::from_millis(300),
             disk: Arc::default(),

@@ -20,6 +20,7 @@ mod lease;
 mod lock;
 mod maintenance;
 mod metrics;
+mod pings;
 mod queue;
 mod quota;
 mod routes;

@@ -260,12 +260,12 @@ impl Connection {
             .keep_alive_interval(site.config().keep_alive_interval)
             .keep_alive_timeout(site.config().keep_alive_timeout);
         builder.http1().timer(TokioTimer::new());
+        let socket = PlainAuthority::new(socket, site.config().ping_min);
         let service = service_fn(move |request| {
             let (site, client) = (site.clone(), client.clone());
             async move { Ok::<_, Infallible>(site.answer(request, secure, client).await) }
         });
-        let connection = builder
-            .serve_connection_with_upgrades(TokioIo::new(PlainAuthority::new(socket)), service);
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(socket), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

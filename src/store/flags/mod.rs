@@ -9,5 +9,5 @@ mod value;
 
 pub use line::gather;
 pub use settings::{Note, Settings};
-pub use table::Effect;
+pub use table::{Effect, GATES};
 pub use value::{Url, duration, url as read_url};

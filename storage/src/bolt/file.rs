@@ -19,6 +19,11 @@ const BUCKET_BYTES: usize = 16;
 /// No tree is deeper: a branch has two children, and numbers of pages 64 bits.
 const DEPTH_MAX: usize = 64;
 
+/// Called with each key and value.
+pub type Visit<'a, E> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>;
+/// The same, and whether the value is a bucket.
+type VisitLeaf<'a, E> = &'a mut dyn FnMut(&[u8], &[u8], bool) -> Result<(), E>;
+
 /// A bbolt database that nobody writes to.
 #[derive(Debug)]
 pub struct BoltFile {
@@ -57,11 +62,7 @@ impl BoltFile {
 
     /// Visits the keys and values of a top-level bucket, in order; `false`: there is none of that
     /// name. Buckets within are left out.
-    pub fn walk<E: From<BoltError>>(
-        &self,
-        bucket: &str,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>,
-    ) -> Result<bool, E> {
+    pub fn walk<E: From<BoltError>>(&self, bucket: &str, visit: Visit<'_, E>) -> Result<bool, E> {
         let Some(root) = self.find(bucket)? else { return Ok(false) };
         self.walk_tree(root, &mut |key, value, is_bucket| match is_bucket {
             true => Ok(()),
@@ -86,11 +87,7 @@ impl BoltFile {
     }
 
     /// Depth first. A page that is met again breaks the order of keys, or the depth.
-    fn walk_tree<E: From<BoltError>>(
-        &self,
-        root: Root,
-        visit: &mut dyn FnMut(&[u8], &[u8], bool) -> Result<(), E>,
-    ) -> Result<(), E> {
+    fn walk_tree<E: From<BoltError>>(&self, root: Root, visit: VisitLeaf<'_, E>) -> Result<(), E> {
         let root = match root {
             Root::Page(number) => self.page(number)?,
             Root::Inline(bytes) => Page::new(0, bytes)?,

@@ -11,4 +11,4 @@ mod page;
 mod tests;
 
 pub use error::BoltError;
-pub use file::BoltFile;
+pub use file::{BoltFile, Visit};

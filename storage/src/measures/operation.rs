@@ -54,6 +54,7 @@ impl Operation {
             Op::Alarm(_) => 10,
             Op::AuthChange(_) => 11,
             Op::Authenticate(_) => 12,
+            Op::Downgrade(_) => 13,
         })
     }
 

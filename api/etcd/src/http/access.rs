@@ -23,8 +23,12 @@ pub struct HttpConfig {
     pub keep_alive_interval: Duration,
     /// How long it may take to answer.
     pub keep_alive_timeout: Duration,
+    /// A client that pings more often is sent away.
+    pub ping_min: Duration,
     /// Whether the name in a client's certificate is a user's.
     pub client_cert_auth: bool,
+    /// Whether those who ask for Go's profiles are told where others are.
+    pub profiles: bool,
 }
 
 impl Default for HttpConfig {
@@ -36,7 +40,9 @@ impl Default for HttpConfig {
             max_concurrent_streams: u32::MAX,
             keep_alive_interval: Duration::from_secs(2 * 60 * 60),
             keep_alive_timeout: Duration::from_secs(20),
+            ping_min: Duration::from_secs(5),
             client_cert_auth: false,
+            profiles: false,
         }
     }
 }

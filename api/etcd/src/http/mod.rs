@@ -117,6 +117,14 @@ impl Site {
         match asked.path.as_str() {
             "/version" => asked.other_than_get().unwrap_or_else(|| version::version(&self.face)),
             "/debug/vars" => asked.other_than_get().unwrap_or_else(vars::vars),
+            path if self.config.profiles && path.starts_with("/debug/pprof") => {
+                let pid = std::process::id();
+                let why = format!(
+                    "404: there are no Go profiles of a process that is not written in Go; \
+                     `perf record -g -p {pid}` makes one of its CPU time"
+                );
+                error(StatusCode::NOT_FOUND, &why)
+            }
             _ => self.health_and_metrics(asked).await,
         }
     }

@@ -99,6 +99,12 @@ pub(super) fn write(face: &EtcdFace, out: &mut Text) {
         out.head(name, "gauge", help);
         out.line(name, &labels, 1);
     }
+    let name = "etcd_server_feature_enabled";
+    out.head(name, "gauge", "Whether or not a feature is enabled. 1 is enabled, 0 is not.");
+    for (feature, stage, on) in &face.config().features {
+        let labels = format!("name=\"{feature}\",stage=\"{stage}\"");
+        out.line(name, &labels, u8::from(*on));
+    }
     let name = "etcd_debugging_server_alarms";
     out.head(name, "gauge", "Alarms for every member in cluster.");
     for (alarm, raised_by) in face.node().view().alarms() {
