@@ -153,3 +153,31 @@ fn a_folder_of_another_format_is_refused() {
     let error = RocksDb::open(folder.path(), SMALL).unwrap_err().to_string();
     assert!(error.contains("CURRENT-DB"), "{error}");
 }
+
+#[test]
+fn what_was_deleted_takes_no_room_once_it_is_defragmented() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = RocksDb::open(folder.path(), SMALL).unwrap();
+    // Numbers that do not compress.
+    let mut state = 1u64;
+    let mut noise = |length: usize| -> Vec<u8> {
+        std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        })
+        .take(length)
+        .collect()
+    };
+    for key in 0..64u8 {
+        engine.write(&batch(&[(vec![key], Some(noise(16 << 10)))])).unwrap();
+    }
+    engine.flush().unwrap();
+    let full = engine.approximate_size();
+    for key in 1..64u8 {
+        engine.write(&batch(&[(vec![key], None)])).unwrap();
+    }
+    engine.defragment().unwrap();
+    let left = engine.approximate_size();
+    assert!(full > 900 << 10 && left < full / 8, "{full} bytes, then {left}");
+    assert_eq!(walk(&engine, &[0], &[255], true, 99).len(), 1);
+}
