@@ -67,11 +67,18 @@ async fn by_revision(face: &EtcdFace, kept: i64) {
     let mut last = 0;
     loop {
         tokio::time::sleep(REVISION_PERIOD).await;
-        let revision = face.node().view().revision() - kept;
-        if leads(face) && revision > last && compact(face, revision).await {
+        let due = beyond(face.node().view().revision(), kept, last);
+        if let Some(revision) = due.filter(|_| leads(face))
+            && compact(face, revision).await
+        {
             last = revision;
         }
     }
+}
+
+/// What is to be compacted so that so many revisions are kept, if more than the last time.
+fn beyond(current: i64, kept: i64, last: i64) -> Option<i64> {
+    current.checked_sub(kept).filter(|revision| *revision > last)
 }
 
 async fn by_time(face: &EtcdFace, period: Duration) {
@@ -198,6 +205,16 @@ mod tests {
         let times = compacted(10, 40, |minute| minute >= 25);
         assert_eq!(times[0], (25, 16));
         assert_eq!(times[1], (35, 26));
+    }
+
+    // upstream: etcd v3, "Auto compaction", revision
+    #[test]
+    fn the_last_revisions_are_kept() {
+        assert_eq!(beyond(1500, 1000, 0), Some(500));
+        assert_eq!(beyond(1500, 1000, 500), None, "nothing came since");
+        assert_eq!(beyond(1501, 1000, 500), Some(501));
+        assert_eq!(beyond(900, 1000, 0), None);
+        assert_eq!(beyond(1000, 1000, 0), None);
     }
 
     #[test]

@@ -83,3 +83,20 @@ pub(crate) fn watch(
     });
     Ok(ReceiverStream::new(outgoing))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_away_until_the_last_reason_ends() {
+        let serving = Serving::default();
+        let status = || Serving::status(*serving.0.borrow()).status;
+        assert_eq!(status(), SERVING);
+        let (first, second) = (serving.pause(), serving.pause());
+        drop(first);
+        assert_eq!(status(), NOT_SERVING);
+        drop(second);
+        assert_eq!(status(), SERVING);
+    }
+}
