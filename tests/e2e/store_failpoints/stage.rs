@@ -11,13 +11,8 @@ use keelson_tests::ports;
 use keelson_tests::store::{StoreProcess, curl, failpoint_binary};
 use pb::cluster_client::ClusterClient;
 
-/// Elections are quick; the log is released early, so that few writes are enough to need a snapshot.
-const FLAGS: [&str; 4] = [
-    "--heartbeat-interval=50",
-    "--election-timeout=500",
-    "--snapshot-count=40",
-    "--snapshot-catchup-entries=50",
-];
+/// The log is released early, so that few writes are enough to need a snapshot.
+const FLAGS: [&str; 2] = ["--snapshot-count=40", "--snapshot-catchup-entries=50"];
 /// For an election, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(30);
 
