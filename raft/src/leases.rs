@@ -119,6 +119,19 @@ impl Leases {
         .boxed()
     }
 
+    /// All leases; where this member leads, the first to end first.
+    pub(crate) fn list(&self) -> Vec<i64> {
+        let mut left = self.view.leases();
+        let now = Moment::now().since_start();
+        let ordered = |expiry: &mut Expiry| {
+            expiry.reconcile(&left, now);
+            expiry.by_end().filter(|id| left.remove(id).is_some()).collect::<Vec<i64>>()
+        };
+        let mut listed = self.with_deadlines(ordered).unwrap_or_default();
+        listed.extend(left.into_keys());
+        listed
+    }
+
     /// The term in which this member leads and keeps the deadlines.
     async fn proven(&self) -> Option<u64> {
         let term = self.proofs.leads().await?;

@@ -120,6 +120,11 @@ impl Node {
         self.ask_of_lease(Question::Remaining, id).await
     }
 
+    /// All leases this member knows; where it leads, the first to end first.
+    pub fn leases(&self) -> Vec<i64> {
+        self.inner.leases.list()
+    }
+
     async fn ask_of_lease(&self, question: Question, id: i64) -> Result<i64, LeaseError> {
         let inner = self.inner.clone();
         self.on_own_threads(async move {

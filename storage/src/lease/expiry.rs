@@ -110,6 +110,11 @@ impl Expiry {
         self.order.iter().take_while(|(at, _)| *at <= now).take(max).map(|(_, id)| *id).collect()
     }
 
+    /// All leases, the first to end first.
+    pub fn by_end(&self) -> impl Iterator<Item = i64> {
+        self.order.iter().map(|(_, id)| *id)
+    }
+
     /// The next moment at which a lease ends.
     pub fn next(&self) -> Option<Duration> {
         self.order.first().map(|(at, _)| *at)

@@ -11,12 +11,12 @@ pub(crate) async fn leases(
     _request: LeaseLeasesRequest,
 ) -> Result<LeaseLeasesResponse, FaceError> {
     face.read_index().await?;
-    let leases = face.node().view().leases();
+    let leases = face.node().leases();
     let authorized = face.authorize(|auth, by| {
         auth.is_somebody(by)?;
-        leases.keys().try_for_each(|id| auth.may_read_all(by, &attached(&face, *id)?))
+        leases.iter().try_for_each(|id| auth.may_read_all(by, &attached(&face, *id)?))
     })?;
     face.still(&authorized)?;
-    let leases = leases.keys().map(|id| LeaseStatus { id: *id }).collect();
+    let leases = leases.into_iter().map(|id| LeaseStatus { id }).collect();
     Ok(LeaseLeasesResponse { header: Some(face.header_now()), leases })
 }

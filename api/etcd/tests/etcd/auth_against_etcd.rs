@@ -70,7 +70,7 @@ struct Side {
 }
 
 /// What is compared: the answer without ids and revisions, or code and words.
-fn told<T: std::fmt::Debug>(
+pub(crate) fn told<T: std::fmt::Debug>(
     answer: Result<Response<T>, Status>,
     plain: impl FnOnce(&mut T),
 ) -> String {

@@ -4,6 +4,7 @@
 mod against_etcd;
 mod auth;
 mod auth_against_etcd;
+mod dialogues_against_etcd;
 mod edges_against_etcd;
 mod etcdctl;
 mod http;
@@ -14,3 +15,4 @@ mod maintenance;
 mod member;
 mod tls;
 mod watch;
+mod watch_many;

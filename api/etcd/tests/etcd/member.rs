@@ -14,7 +14,7 @@ pub(crate) struct Member {
     pub(crate) address: String,
     pub(crate) server: EtcdServer,
     pub(crate) node: Node,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 async fn start_node(folder: &Path) -> Node {
@@ -31,20 +31,42 @@ pub(crate) async fn start(face: FaceConfig) -> Member {
 }
 
 pub(crate) async fn start_with(face: FaceConfig, tls: Option<Arc<rustls::ServerConfig>>) -> Member {
+    start_in(&std::env::temp_dir(), face, tls).await
+}
+
+/// Where a disk that is late for reasons of its own would look like a fault of the store.
+pub(crate) async fn start_in_memory(face: FaceConfig) -> Member {
+    let memory = Path::new("/dev/shm");
+    let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    start_in(&place, face, None).await
+}
+
+async fn start_in(
+    place: &Path,
+    face: FaceConfig,
+    tls: Option<Arc<rustls::ServerConfig>>,
+) -> Member {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let http = HttpConfig { client_cert_auth: tls.is_some(), ..HttpConfig::default() };
     let config = EtcdConfig { ports: vec![Port::new(listener, tls)], face, http };
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir_in(place).unwrap();
     let node = start_node(folder.path()).await;
     let server = serve(config, node.clone());
-    Member { address, server, node, _folder: folder }
+    Member { address, server, node, folder }
 }
 
 impl Member {
     pub(crate) async fn stop(self) {
-        self.server.shutdown().await;
-        self.node.shutdown().await;
+        let Self { server, node, folder, .. } = self;
+        server.shutdown().await;
+        node.shutdown().await;
+        drop(node);
+        // The engine closes on a thread of its own, and writes once more while files go.
+        while folder.path().exists() {
+            let _tried_again = std::fs::remove_dir_all(folder.path());
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(crate) async fn channel(&self) -> Channel {
