@@ -202,6 +202,9 @@ impl Config {
                 tracing::warn!(flag = flag.name, reason = why, "flag has no effect");
             }
         }
+        if settings.number("bootstrap-defrag-threshold-megabytes", u64::MAX) > 0 {
+            tracing::info!("Skipping defragmentation");
+        }
         if settings.is_given("max-snapshots") {
             tracing::warn!(
                 "--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8."

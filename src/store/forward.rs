@@ -18,6 +18,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 #[derive(Debug, Parser)]
 #[command(name = "etcd gateway", max_term_width = 100)]
 struct Gateway {
+    #[command(flatten)]
+    start: Start,
     #[command(subcommand)]
     command: Command,
 }
@@ -25,22 +27,22 @@ struct Gateway {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start the gateway.
-    Start(Start),
+    Start,
 }
 
 #[derive(Debug, Args)]
 struct Start {
     /// Where to listen.
-    #[arg(long, default_value = "127.0.0.1:23790")]
+    #[arg(long, global = true, default_value = "127.0.0.1:23790")]
     listen_addr: String,
     /// Client addresses of members.
-    #[arg(long, value_delimiter = ',', default_value = "127.0.0.1:2379")]
+    #[arg(long, global = true, value_delimiter = ',', default_value = "127.0.0.1:2379")]
     endpoints: Vec<String>,
     /// Not available: members are named by --endpoints.
     #[arg(long, value_name = "DOMAIN")]
     discovery_srv: Option<String>,
     /// How long a member that did not accept is left alone.
-    #[arg(long, default_value = "1m0s")]
+    #[arg(long, global = true, default_value = "1m0s")]
     retry_delay: String,
 }
 
@@ -54,7 +56,7 @@ struct Endpoint {
 pub fn run(arguments: &[String]) -> Result<std::process::ExitCode> {
     let line = std::iter::once("etcd gateway").chain(arguments.iter().map(String::as_str));
     let start = match Gateway::try_parse_from(line) {
-        Ok(Gateway { command: Command::Start(start) }) => start,
+        Ok(Gateway { start, command: Command::Start }) => start,
         Err(error) => {
             let _printed = error.print();
             return Ok(std::process::ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)));

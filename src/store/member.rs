@@ -1,6 +1,6 @@
 //! One member: its files, its consensus, its ports.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use keelson_etcd_api::{DiskMetrics, ETCD_VERSION, EtcdConfig, EtcdServer, serve};
 use keelson_failpoint::failpoint;
-use keelson_raft::peer::PeerTls;
+use keelson_raft::peer::{PeerCheck, PeerTls};
 use keelson_raft::{Member, Node, NodeConfig, Stop};
 use keelson_storage::command::{Command, MemberAttributes, Op, command};
 use keelson_storage::engine::{RocksDb, RocksOptions};
@@ -17,9 +17,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::bootstrap::{Bootstrap, bootstrap};
 use super::config::Config;
-use super::flags::Url;
+use super::flags::{Settings, Url};
 use super::listen::{Reuse, client_ports, peer_listener};
-use super::tls::TlsInfo;
+use super::tls::{TlsInfo, check_san};
 use super::unsynced::Unsynced;
 use super::{compaction, peer_http};
 use crate::lock;
@@ -194,9 +194,10 @@ async fn node_config(config: &Config, dir: &Path, told: peer_http::Told) -> Resu
     let settings = &config.0;
     let urls = settings.urls("listen-peer-urls");
     let tls = peer_tls(config, urls)?;
+    let Bootstrap { identity, founders } = bootstrap(config, dir, tls.as_ref()).await?;
+    // Not before: other founders may ask, and nobody answers yet.
     let reuse = Reuse::of(settings);
     let listeners = urls.iter().map(|url| peer_listener(url, reuse)).collect::<Result<_>>()?;
-    let Bootstrap { identity, founders } = bootstrap(config, dir, tls.as_ref()).await?;
     let mut node = NodeConfig::new(identity.node_id, identity.cluster_id, dir.to_owned());
     node.members = founders;
     node.peer_tls = tls;
@@ -248,10 +249,26 @@ fn peer_tls(config: &Config, urls: &[Url]) -> Result<Option<PeerTls>> {
             );
         }
     }
+    let checks_san = !settings.is_on("peer-skip-client-san-verification");
     match urls.iter().any(Url::is_secure) {
-        true => Ok(Some(PeerTls { client: tls.client()?, server: tls.server(&[])? })),
+        true => Ok(Some(PeerTls {
+            client: tls.client()?,
+            server: tls.server(&[])?,
+            check: checks_san.then_some(check_san as PeerCheck),
+            local: local_address(settings),
+        })),
         false => Ok(None),
     }
+}
+
+/// Where connections to other members come from, with the gate that wants it to be told.
+fn local_address(settings: &Settings) -> Option<IpAddr> {
+    if !settings.gate("SetMemberLocalAddr") {
+        return None;
+    }
+    let urls = settings.urls("initial-advertise-peer-urls").iter();
+    let address = urls.filter_map(|url| url.host_and_port()?.0.parse::<IpAddr>().ok()).next();
+    address.filter(|address| !address.is_unspecified())
 }
 
 fn years(config: &Config) -> u32 {

@@ -27,6 +27,8 @@ use crate::snapshot::SnapshotError;
 
 /// How often a read of the newest keys is tried before it reads the past.
 const TRIES: u32 = 8;
+/// What counts for a store without keys: five pages of etcd's, so that a quota means the same.
+const EMPTY_BYTES: i64 = 5 * 4096;
 
 /// What the state machine shows to readers.
 pub(crate) struct Shared {
@@ -167,7 +169,8 @@ impl View {
 
     /// Logical size of the data, all kept revisions included.
     pub fn size(&self) -> i64 {
-        self.shared.size.load(Ordering::Relaxed) - self.shared.freed.load(Ordering::Relaxed)
+        EMPTY_BYTES + self.shared.size.load(Ordering::Relaxed)
+            - self.shared.freed.load(Ordering::Relaxed)
     }
 
     /// Answers a range request whose checks have passed; `header.revision` is filled.

@@ -11,7 +11,7 @@ mod transport;
 mod wire;
 
 pub use measures::PeerMeasures;
-pub use sockets::{PeerListener, PeerSocket, PeerTls, SocketTransport};
+pub use sockets::{PeerCheck, PeerListener, PeerSocket, PeerTls, SocketTransport};
 pub use transport::{Connection, PeerHttp, Transport};
 
 pub(crate) use channel::reply_body;

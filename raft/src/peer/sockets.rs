@@ -1,13 +1,14 @@
 //! SocketTransport: peers over TCP or unix sockets, with TLS where configured.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -25,7 +26,14 @@ pub struct PeerTls {
     pub client: Arc<rustls::ClientConfig>,
     /// For connections that it accepts.
     pub server: Arc<rustls::ServerConfig>,
+    /// Looks at the certificate of whoever connects, and at where that is.
+    pub check: Option<PeerCheck>,
+    /// Connections are made from this address.
+    pub local: Option<IpAddr>,
 }
+
+/// Whether a certificate may be shown from an address; the reason where it may not.
+pub type PeerCheck = fn(CertificateDer<'static>, IpAddr) -> BoxFuture<'static, Result<(), String>>;
 
 /// Where other members connect.
 #[derive(Debug)]
@@ -83,19 +91,22 @@ impl Duplex for UnixStream {
 }
 
 /// How a handshake ended, and with whom.
-type Handshake = (String, io::Result<Connection>);
+type Handshake = (From, io::Result<Connection>);
+
+/// Where a connection comes from; `None`: over a unix socket.
+type From = Option<SocketAddr>;
 
 impl Listening {
-    async fn accept(&self) -> io::Result<(Stream, String)> {
+    async fn accept(&self) -> io::Result<(Stream, From)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, from) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok((Box::new(stream), from.to_string()))
+                Ok((Box::new(stream), Some(from)))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Box::new(stream), "unix".to_owned()))
+                Ok((Box::new(stream), None))
             }
         }
     }
@@ -122,7 +133,7 @@ impl SocketTransport {
     }
 
     /// The next connection on any listener, and the TLS that must be spoken on it.
-    async fn next(&self) -> io::Result<(Stream, String, Option<&PeerTls>)> {
+    async fn next(&self) -> io::Result<(Stream, From, Option<&PeerTls>)> {
         if self.listeners.is_empty() {
             return std::future::pending().await;
         }
@@ -140,7 +151,8 @@ impl SocketTransport {
         let stream: Stream = if unix {
             Box::new(within(CONNECT_TIMEOUT, UnixStream::connect(address)).await?)
         } else {
-            let stream = within(CONNECT_TIMEOUT, TcpStream::connect(address)).await?;
+            let from = self.tls.as_ref().and_then(|tls| tls.local);
+            let stream = within(CONNECT_TIMEOUT, connect_from(from, address)).await?;
             stream.set_nodelay(true)?;
             Box::new(stream)
         };
@@ -182,8 +194,7 @@ impl Transport for SocketTransport {
                     accepted = self.next() => {
                         let (stream, from, tls) = accepted?;
                         let Some(tls) = tls else { return Ok(stream.halves()) };
-                        let acceptor = TlsAcceptor::from(tls.server.clone());
-                        handshakes.spawn(handshake(acceptor, stream, from));
+                        handshakes.spawn(handshake(tls.clone(), stream, from));
                         continue;
                     }
                     Some(Ok(ended)) = handshakes.join_next(), if !handshakes.is_empty() => ended,
@@ -191,7 +202,7 @@ impl Transport for SocketTransport {
                 match ended {
                     Ok(connection) => return Ok(connection),
                     Err(error) => tracing::warn!(
-                        "remote-addr" = from,
+                        "remote-addr" = from.map(tracing::field::display),
                         %error,
                         "rejected connection on peer endpoint"
                     ),
@@ -201,9 +212,32 @@ impl Transport for SocketTransport {
     }
 }
 
-async fn handshake(acceptor: TlsAcceptor, stream: Stream, from: String) -> Handshake {
-    let ended = within(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
-    (from, ended.map(secured))
+async fn handshake(tls: PeerTls, stream: Stream, from: From) -> Handshake {
+    let ended = within(HANDSHAKE_TIMEOUT, async {
+        let stream = TlsAcceptor::from(tls.server.clone()).accept(stream).await?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        if let (Some(check), Some(shown), Some(from)) = (tls.check, shown, from) {
+            let checked = check(shown.clone().into_owned(), from.ip()).await;
+            checked.map_err(io::Error::other)?;
+        }
+        Ok(secured(stream))
+    });
+    (from, ended.await)
+}
+
+/// Connects, from an address of choice.
+async fn connect_from(from: Option<IpAddr>, to: &str) -> io::Result<TcpStream> {
+    let Some(from) = from else { return TcpStream::connect(to).await };
+    let mut last = invalid("a peer URL whose host has no address of that kind");
+    for to in tokio::net::lookup_host(to).await?.filter(|to| to.is_ipv4() == from.is_ipv4()) {
+        let socket = if from.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.bind(SocketAddr::new(from, 0))?;
+        match socket.connect(to).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 fn secured(stream: impl AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static) -> Connection {

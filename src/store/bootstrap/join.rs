@@ -12,6 +12,10 @@ use crate::store::config::{Founders, same_places};
 
 /// A member that was asked may not have heard of this one yet.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// For an answer from those who are known to run.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
+/// And from those who may just be starting, like this member.
+const FOUNDER_MAX: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(200);
 
 /// Asks the others that are listed; this member's id is that of its peer URLs.
@@ -24,8 +28,9 @@ pub(super) async fn existing(
     let others = others(name, listed);
     let begun = Instant::now();
     loop {
-        let known =
-            cluster(&others, tls).await.context("cannot fetch cluster info from peer urls")?;
+        let known = cluster(&others, tls, ANSWER_MAX)
+            .await
+            .context("cannot fetch cluster info from peer urls")?;
         match matched(name, listed, &known) {
             Ok(identity) => return Ok(identity),
             Err(error) if begun.elapsed() >= PATIENCE => return Err(error),
@@ -45,7 +50,7 @@ pub(super) async fn is_bootstrapped(
     if others.is_empty() {
         return false;
     }
-    let Ok(known) = cluster(&others, tls).await else { return false };
+    let Ok(known) = cluster(&others, tls, FOUNDER_MAX).await else { return false };
     known.members.iter().any(|member| member.id == id && !member.client_urls.is_empty())
 }
 

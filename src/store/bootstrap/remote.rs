@@ -17,8 +17,6 @@ pub const MEMBERS_PATH: &str = "/members";
 pub const VERSION_PATH: &str = "/version";
 /// Beside the members, the cluster's id in hexadecimal digits.
 pub const CLUSTER_ID_HEADER: &str = "x-etcd-cluster-id";
-/// For one question to one member.
-const LIMIT: Duration = Duration::from_secs(3);
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
@@ -49,17 +47,27 @@ pub(super) struct RemoteCluster {
     pub(super) members: Vec<RemoteMember>,
 }
 
-/// The cluster that answers first.
-pub(super) async fn cluster(urls: &[String], tls: Option<&PeerTls>) -> Result<RemoteCluster> {
-    for url in urls {
-        match tokio::time::timeout(LIMIT, ask(url, tls)).await {
-            Ok(Ok(cluster)) => return Ok(cluster),
-            Ok(Err(error)) => {
+/// The cluster of the one that answers first; all are asked at once, for so long.
+pub(super) async fn cluster(
+    urls: &[String],
+    tls: Option<&PeerTls>,
+    limit: Duration,
+) -> Result<RemoteCluster> {
+    let asked = urls.iter().map(|url| {
+        Box::pin(async move {
+            let answer = tokio::time::timeout(limit, ask(url, tls)).await;
+            let answer = answer.unwrap_or_else(|_| bail!("no answer in time"));
+            answer.inspect_err(|error| {
                 let error = format!("{error:#}");
                 tracing::info!(address = %url, error, "failed to get cluster response");
-            }
-            Err(_) => tracing::info!(address = %url, "no cluster response in time"),
-        }
+            })
+        })
+    });
+    let asked: Vec<_> = asked.collect();
+    if !asked.is_empty()
+        && let Ok((cluster, _)) = futures::future::select_ok(asked).await
+    {
+        return Ok(cluster);
     }
     bail!("could not retrieve cluster information from the given URLs")
 }

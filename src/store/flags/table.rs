@@ -211,11 +211,11 @@ pub const FLAGS: &[Flag] = &[
     flag("peer-auto-tls", Kind::Bool, "false", "Make a certificate for members."),
     flag("self-signed-cert-validity", Kind::Uint, "1", "Years that made certificates are valid."),
     flag("peer-crl-file", Kind::Text, "", "Revoked certificates of members."),
-    idle(
+    flag(
         "peer-skip-client-san-verification",
         Kind::Bool,
         "false",
-        "a member's address is not compared with its certificate",
+        "Do not compare a member's address with its certificate.",
     ),
     flag("cipher-suites", Kind::List, "", "TLS 1.2 cipher suites, by Go's names."),
     flag("tls-min-version", Kind::Text, "TLS1.2", "Oldest TLS version: TLS1.2 or TLS1.3."),

@@ -1,6 +1,7 @@
 //! TLS as etcd's flags describe it, for clients and for members.
 
 mod files;
+mod san;
 mod self_signed;
 mod suites;
 mod verifier;
@@ -14,6 +15,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ServerConfig};
 
+pub use san::check as check_san;
 pub use suites::{check_suites, check_versions};
 
 use self::files::{Reloaded, certificates, roots};
