@@ -16,11 +16,13 @@ use super::measures::{AllPeers, Meter};
 use super::transport::Transport;
 use crate::leadership;
 use crate::membership::Reachable;
-use crate::runtime::Runtime;
+use crate::runtime::{Moment, Runtime};
 use crate::types::{Member, StoredMembership};
 
 /// The greeting must be answered within this.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
+/// After a connection could not be made, before the next try.
+const REDIAL_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a connection is for: each purpose has its own, so that none waits behind another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +33,14 @@ pub(crate) enum Purpose {
     Requests,
 }
 
-type Slot = Arc<tokio::sync::Mutex<Option<Arc<Channel>>>>;
+type Slot = Arc<tokio::sync::Mutex<Connecting>>;
+
+#[derive(Default)]
+struct Connecting {
+    channel: Option<Arc<Channel>>,
+    /// When it was last tried in vain.
+    failed: Option<Moment>,
+}
 
 /// Connections by member and purpose; clones share them.
 #[derive(Clone)]
@@ -87,15 +96,21 @@ impl Directory {
     ) -> io::Result<Arc<Channel>> {
         let slot = self.slots.lock().entry((target, purpose)).or_default().clone();
         let mut slot = slot.lock().await;
-        if let Some(channel) = slot.as_ref().filter(|channel| !channel.is_closed()) {
+        if let Some(channel) = slot.channel.as_ref().filter(|channel| !channel.is_closed()) {
             return Ok(channel.clone());
         }
-        *slot = None;
+        slot.channel = None;
+        // Whoever refuses at once is not asked without end.
+        let rest = slot.failed.map_or(Duration::ZERO, |at| REDIAL_PAUSE.saturating_sub(at.age()));
+        if !rest.is_zero() {
+            Runtime::sleep(rest).await;
+        }
         let connected = self.connect(target, member).await;
+        slot.failed = connected.is_err().then(Moment::now);
         self.tell(target, connected.as_ref().err());
         let connected = connected.inspect_err(|_| self.failed(target, purpose));
         let channel = Arc::new(connected?);
-        *slot = Some(channel.clone());
+        slot.channel = Some(channel.clone());
         Ok(channel)
     }
 
