@@ -6,6 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read, Seek as _, SeekFrom, Write as _};
+use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use keelson_storage::bolt::BoltFile;
 use keelson_storage::disk::{Disk as _, RealDisk};
-use keelson_storage::engine::{Engine, SortedMap};
-use keelson_storage::import::import;
+use keelson_storage::engine::{Direction, Engine, Reader as _, SortedMap};
+use keelson_storage::import::{Survey, import, survey};
 use keelson_storage::machine::{Options, StateMachine};
 use keelson_storage::mvcc::keys;
 use keelson_storage::snapshot;
@@ -34,7 +35,7 @@ pub struct Status {
     pub hash: u32,
     /// The newest revision.
     pub revision: i64,
-    /// Versions of keys that are kept.
+    /// Keys that exist.
     #[serde(rename = "totalKey")]
     pub total_key: u64,
     /// Its length in bytes.
@@ -121,25 +122,42 @@ pub fn load(path: &Path, checks_hash: bool) -> Result<(StateMachine, Arc<SortedM
 
 /// What a file holds.
 pub fn status(path: &Path) -> Result<Status> {
-    let (machine, engine) = load(path, true)?;
-    let mut total_key = 0;
-    for entry in engine.export()? {
-        let (key, _) = entry?;
-        total_key += u64::from(key.first() == Some(&keys::REVISION));
+    let length = std::fs::metadata(path).with_context(|| format!("open {}", path.display()))?.len();
+    let has_hash = length % BLOCK_BYTES == SHA256_OUTPUT_LEN as u64;
+    let (mut file, content) = open(path, has_hash)?;
+    if !is_own(&mut file)? {
+        let bolt = BoltFile::open(RealDisk.open_read(path)?, content)?;
+        let Survey { hash, revision, keys, size, version } = survey(&bolt)?;
+        return Ok(Status { hash, revision, total_key: keys, total_size: size, version });
     }
-    let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-    let total_size = file.metadata()?.len();
+    let engine = Arc::new(SortedMap::new());
+    let machine = fill(path, file, content, engine.clone())?;
+    let (start, end) = keys::newest_bounds(b"", b"\0");
+    let mut total_key = 0;
+    engine.walk(&start, &end, Direction::Forward, &mut |_, _| {
+        total_key += 1;
+        ControlFlow::Continue(())
+    })?;
     // The beginning of the SHA-256 at its end says as much as any other checksum.
     let mut hash = [0; 4];
-    file.seek(SeekFrom::End(-(SHA256_OUTPUT_LEN as i64)))?;
-    file.read_exact(&mut hash)?;
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(content))?;
+    file.read_exact(&mut hash).context("snapshot missing hash")?;
     Ok(Status {
         hash: u32::from_be_bytes(hash),
         revision: machine.view().revision(),
         total_key,
-        total_size,
+        total_size: length,
         version: keelson_etcd_api::CLUSTER_VERSION.to_owned(),
     })
+}
+
+/// Whether a file begins as our own; leaves it at its beginning.
+fn is_own(file: &mut File) -> Result<bool> {
+    let mut begin = Vec::new();
+    Read::by_ref(file).take(snapshot::MAGIC.len() as u64).read_to_end(&mut begin)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(begin == snapshot::MAGIC)
 }
 
 /// How a file is restored.
@@ -187,10 +205,7 @@ fn fill(
 ) -> Result<StateMachine> {
     // A machine that runs would compact what is about to be replaced.
     let options = Options { compaction_thread: false, ..Options::default() };
-    let mut begin = Vec::new();
-    Read::by_ref(&mut file).take(snapshot::MAGIC.len() as u64).read_to_end(&mut begin)?;
-    file.seek(SeekFrom::Start(0))?;
-    if begin == snapshot::MAGIC {
+    if is_own(&mut file)? {
         let mut machine = StateMachine::open(engine, options)?;
         machine.install(BufReader::new(file).take(content)).context("read the snapshot")?;
         return Ok(machine);

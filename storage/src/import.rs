@@ -62,6 +62,55 @@ pub struct Imported {
     pub roles: u64,
 }
 
+/// What a file holds, as etcd's tools say it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// CRC-32C of all names of buckets, keys and values.
+    pub hash: u32,
+    /// The newest revision.
+    pub revision: i64,
+    /// Keys that exist.
+    pub keys: u64,
+    /// Bytes of the pages in use.
+    pub size: u64,
+    /// The version of the storage, since etcd 3.6.
+    pub version: String,
+}
+
+/// Reads a whole file.
+// upstream: etcd v3.7, `etcdutl snapshot status`
+pub fn survey(file: &BoltFile) -> Result<Survey, ImportError> {
+    let mut found = Survey { size: file.size(), ..Survey::default() };
+    let mut live: BTreeSet<Bytes> = BTreeSet::new();
+    for bucket in file.buckets()? {
+        found.hash = crc32c::crc32c_append(found.hash, &bucket);
+        file.walk(&bucket, &mut |key, value| {
+            found.hash = crc32c::crc32c_append(found.hash, key);
+            found.hash = crc32c::crc32c_append(found.hash, value);
+            match (bucket.as_slice(), key) {
+                (b"meta", b"storageVersion") => {
+                    found.version = String::from_utf8_lossy(value).into_owned();
+                }
+                (b"key", _) => {
+                    let ours = [&[keys::REVISION], key].concat();
+                    let damaged = || damaged("key", key);
+                    let (at, tombstone) = keys::parse_revision(&ours).ok_or_else(damaged)?;
+                    let kv = KeyValue::decode(value).map_err(|_| damaged())?;
+                    found.revision = at.main;
+                    match tombstone {
+                        IsTombstone::No => live.insert(kv.key),
+                        IsTombstone::Yes => live.remove(&kv.key),
+                    };
+                }
+                _ => {}
+            }
+            Ok::<_, ImportError>(())
+        })?;
+    }
+    found.keys = live.len() as u64;
+    Ok(found)
+}
+
 /// Fills an empty engine. The applied position is for the caller to write.
 // upstream: etcd v3.7, buckets of the backend and `mvcc.store.restore`
 pub fn import(file: &BoltFile, engine: &dyn Engine) -> Result<Imported, ImportError> {

@@ -62,8 +62,12 @@ impl BoltFile {
 
     /// Visits the keys and values of a top-level bucket, in order; `false`: there is none of that
     /// name. Buckets within are left out.
-    pub fn walk<E: From<BoltError>>(&self, bucket: &str, visit: Visit<'_, E>) -> Result<bool, E> {
-        let Some(root) = self.find(bucket)? else { return Ok(false) };
+    pub fn walk<E: From<BoltError>>(
+        &self,
+        bucket: impl AsRef<[u8]>,
+        visit: Visit<'_, E>,
+    ) -> Result<bool, E> {
+        let Some(root) = self.find(bucket.as_ref())? else { return Ok(false) };
         self.walk_tree(root, &mut |key, value, is_bucket| match is_bucket {
             true => Ok(()),
             false => visit(key, value),
@@ -71,11 +75,29 @@ impl BoltFile {
         Ok(true)
     }
 
-    fn find(&self, bucket: &str) -> Result<Option<Root>, BoltError> {
+    /// Bytes of the pages in use.
+    pub fn size(&self) -> u64 {
+        self.pages * self.page_bytes
+    }
+
+    /// The names of the top-level buckets, in order.
+    pub fn buckets(&self) -> Result<Vec<Vec<u8>>, BoltError> {
+        let mut names = Vec::new();
+        self.walk_tree(Root::Page(self.root), &mut |key, _, is_bucket| {
+            if is_bucket {
+                names.push(key.to_vec());
+            }
+            Ok::<_, BoltError>(())
+        })?;
+        Ok(names)
+    }
+
+    fn find(&self, bucket: &[u8]) -> Result<Option<Root>, BoltError> {
         let mut found = None;
         self.walk_tree(Root::Page(self.root), &mut |key, value, is_bucket| {
-            if is_bucket && key == bucket.as_bytes() {
-                let damaged = || BoltError::Bucket(bucket.to_owned());
+            if is_bucket && key == bucket {
+                let name = || String::from_utf8_lossy(bucket).into_owned();
+                let damaged = || BoltError::Bucket(name());
                 found = Some(match u64_at(value, 0).ok_or_else(damaged)? {
                     0 => Root::Inline(value.get(BUCKET_BYTES..).ok_or_else(damaged)?.to_vec()),
                     page => Root::Page(page),
