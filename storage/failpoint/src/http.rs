@@ -172,7 +172,7 @@ mod tests {
         check("GET", "/", "", 200, "a=\nb=2*return->off\n");
         check("GET", "/b", "", 200, "2*return->off\n");
         check("GET", "/b/count", "", 200, "0");
-        assert_eq!([B.reach(), B.reach(), B.reach()], [Some(()), Some(()), None]);
+        assert!(B.reach().is_some() && B.reach().is_some() && B.reach().is_none());
         check("GET", "/b/count", "", 200, "3");
 
         let bad = "fail to set failpoint: failpoint: could not parse terms\n";

@@ -33,7 +33,7 @@ pub static REGISTRY: Registry = Registry::new(points::ALL);
 ///
 /// `failpoint!(name)` blocks the thread while it sleeps; the runtime's other tasks go on.
 /// `failpoint!(await name)` lets the thread go. `failpoint!(await name => code)` runs the code
-/// where the terms are `return`.
+/// where the terms are `return`; `failpoint!(name => |text| code)` where they are `return("text")`.
 #[cfg(feature = "failpoints")]
 #[macro_export]
 macro_rules! failpoint {
@@ -44,6 +44,11 @@ macro_rules! failpoint {
     };
     (await $name:ident) => {
         let _nothing_to_return = $crate::place::$name.reach_async().await;
+    };
+    ($name:ident => |$text:ident| $code:expr) => {
+        if let Some($text) = $crate::place::$name.reach() {
+            $code
+        }
     };
     ($name:ident) => {
         let _nothing_to_return = $crate::place::$name.reach();
@@ -58,6 +63,9 @@ macro_rules! failpoint {
         $crate::failpoint!($name)
     };
     (await $name:ident) => {
+        $crate::failpoint!($name)
+    };
+    ($name:ident => |$text:ident| $code:expr) => {
         $crate::failpoint!($name)
     };
     ($name:ident) => {

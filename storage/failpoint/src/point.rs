@@ -18,6 +18,8 @@ pub(crate) fn answering() -> MutexGuard<'static, ()> {
 /// One named place.
 pub struct Failpoint {
     name: &'static str,
+    /// `return` needs a text here, and else nothing.
+    takes_text: bool,
     /// Whether there are terms: all that is looked at while there are none.
     is_set: AtomicBool,
     terms: Mutex<Option<Terms>>,
@@ -26,7 +28,14 @@ pub struct Failpoint {
 impl Failpoint {
     /// A place that does nothing.
     pub const fn new(name: &'static str) -> Self {
-        Self { name, is_set: AtomicBool::new(false), terms: Mutex::new(None) }
+        Self { name, takes_text: false, is_set: AtomicBool::new(false), terms: Mutex::new(None) }
+    }
+
+    /// The same for a place that fails with a text.
+    #[must_use]
+    pub const fn takes_text(mut self) -> Self {
+        self.takes_text = true;
+        self
     }
 
     /// What it is called.
@@ -35,8 +44,8 @@ impl Failpoint {
     }
 
     /// The place is reached. A sleep blocks the thread; where that is one of a runtime's, its other
-    /// tasks go on elsewhere. Returns a value where the terms are `return`, without one.
-    pub fn reach(&self) -> Option<()> {
+    /// tasks go on elsewhere. Where the terms are `return`, returns their text, or an empty one.
+    pub fn reach(&self) -> Option<String> {
         match self.decide()? {
             Action::Sleep(value) => {
                 let pause = self.pause(&value)?;
@@ -54,7 +63,7 @@ impl Failpoint {
     }
 
     /// The same for a task, whose thread goes on while the task sleeps.
-    pub async fn reach_async(&self) -> Option<()> {
+    pub async fn reach_async(&self) -> Option<String> {
         match self.decide()? {
             Action::Sleep(value) => {
                 tokio::time::sleep(self.pause(&value)?).await;
@@ -91,24 +100,26 @@ impl Failpoint {
         lock(&self.terms).as_mut()?.next(rand::random::<f64>)
     }
 
-    fn act(&self, action: Action) -> Option<()> {
+    fn act(&self, action: Action) -> Option<String> {
         match action {
             Action::Off | Action::Sleep(_) => None,
             Action::Print => {
                 println!("failpoint print: {}", self.name);
                 None
             }
-            Action::Return(Value::Unit) => Some(()),
+            Action::Return(Value::Unit) if !self.takes_text => Some(String::new()),
+            Action::Return(Value::Text(text)) if self.takes_text => Some(text),
             Action::Return(value) => {
                 let (value, kind) = match value {
                     Value::Number(number) => (number.to_string(), "int"),
                     Value::Bool(is) => (is.to_string(), "bool"),
                     Value::Text(text) => (text, "string"),
-                    Value::Unit => (String::new(), "struct {}"),
+                    Value::Unit => ("{}".to_owned(), "struct {}"),
                 };
+                let (name, wanted) =
+                    (self.name, if self.takes_text { "string" } else { "struct{}" });
                 println!(
-                    "failpoint: {:?} got value {value} of type {kind:?} but expected type \"struct{{}}\"",
-                    self.name
+                    "failpoint: {name:?} got value {value} of type {kind:?} but expected type {wanted:?}"
                 );
                 None
             }
@@ -155,12 +166,17 @@ mod tests {
     fn a_value_comes_back_until_it_is_cleared() {
         let point = Failpoint::new("p");
         point.set("2*return->print").unwrap();
-        assert_eq!([point.reach(), point.reach(), point.reach()], [Some(()), Some(()), None]);
+        let empty = || Some(String::new());
+        assert_eq!([point.reach(), point.reach(), point.reach()], [empty(), empty(), None]);
         assert_eq!(point.status(), Some(("2*return->print".to_owned(), 3)));
         point.set("return(5)").unwrap();
         assert_eq!(point.reach(), None, "of another type than the place takes");
         assert!(point.clear());
         assert_eq!(point.reach(), None);
+
+        let point = point.takes_text();
+        point.set("1*return->return(\"why\")").unwrap();
+        assert_eq!([point.reach(), point.reach()], [None, Some("why".to_owned())]);
     }
 
     #[tokio::test]

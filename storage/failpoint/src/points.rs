@@ -2,13 +2,14 @@
 //! docs/store.md.
 
 macro_rules! points {
-    ($($name:ident)*) => {
+    ($($name:ident $(: $kind:ident)?)*) => {
         /// The places by name, for the macro.
         #[allow(non_upper_case_globals, missing_docs, reason = "a point is called as in etcd")]
         pub mod place {
             $(
                 #[cfg(feature = "failpoints")]
-                pub static $name: crate::Failpoint = crate::Failpoint::new(stringify!($name));
+                pub static $name: crate::Failpoint =
+                    crate::Failpoint::new(stringify!($name))$(.$kind())?;
                 #[cfg(not(feature = "failpoints"))]
                 pub const $name: () = ();
             )*
@@ -51,6 +52,9 @@ points! {
     compactBeforeCommitBatch
     compactBeforeCommitScheduledCompact
     compactBeforeSetFinishedCompact
+    defragBeforeCopy
+    defragOpenFileError: takes_text
+    defragdbFail: takes_text
     raftAfterApplySnap
     raftAfterSave
     raftAfterSaveSnap

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use bytes::Bytes;
+use keelson_failpoint::failpoint;
 use parking_lot::RwLock;
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, CompactOptions, DB, DBCompressionType,
@@ -144,6 +145,9 @@ impl Engine for RocksDb {
     fn defragment(&self) -> Result<(), EngineError> {
         self.flush()?;
         let db = self.db();
+        failpoint!(defragOpenFileError => |text| return Err(failed(&db, text)));
+        failpoint!(defragBeforeCopy);
+        failpoint!(defragdbFail => |text| return Err(failed(&db, text)));
         let mut options = CompactOptions::default();
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
         options.set_exclusive_manual_compaction(false);
@@ -320,7 +324,11 @@ fn remove_others(folder: &Path, name: &str) {
 }
 
 fn rocks_error(db: &DB, error: &rocksdb::Error) -> EngineError {
-    EngineError::Rocks { path: db.path().display().to_string(), message: error.to_string() }
+    failed(db, error.to_string())
+}
+
+fn failed(db: &DB, message: String) -> EngineError {
+    EngineError::Rocks { path: db.path().display().to_string(), message }
 }
 
 fn file_error(path: &Path, error: &std::io::Error) -> EngineError {

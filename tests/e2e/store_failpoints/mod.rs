@@ -28,6 +28,8 @@ enum At {
     Alone,
     /// The same, when its members are changed.
     Change,
+    /// The same, when it is defragmented.
+    Defragment,
     /// One that leads two others.
     Leader,
     /// One that follows.
@@ -37,7 +39,7 @@ enum At {
 }
 
 /// All points, as the interface lists them.
-const POINTS: [(&str, At); 40] = [
+const POINTS: [(&str, At); 43] = [
     ("afterCommit", At::Alone),
     ("afterIsMemberExist", At::Alone),
     ("afterStartDBTxn", At::Alone),
@@ -65,6 +67,9 @@ const POINTS: [(&str, At); 40] = [
     ("compactBeforeCommitBatch", At::Alone),
     ("compactBeforeCommitScheduledCompact", At::Alone),
     ("compactBeforeSetFinishedCompact", At::Alone),
+    ("defragBeforeCopy", At::Defragment),
+    ("defragOpenFileError", At::Defragment),
+    ("defragdbFail", At::Defragment),
     ("raftAfterApplySnap", At::Lagging),
     ("raftAfterSave", At::Alone),
     ("raftAfterSaveSnap", At::Lagging),
@@ -81,8 +86,7 @@ const POINTS: [(&str, At); 40] = [
 ];
 
 /// Names of etcd's that nothing here corresponds to.
-const ABSENT: [&str; 4] =
-    ["defragBeforeCopy", "defragBeforeRename", "defragOpenFileError", "defragdbFail"];
+const ABSENT: [&str; 2] = ["defragBeforeRename", "raftBeforeWALSaveSnaphot"];
 
 /// Acknowledged writes before a crash, and after it.
 const WRITES: u64 = 10;
@@ -99,7 +103,7 @@ async fn a_store_of_one_comes_back_whole_from_a_crash_at_each_point() -> Result<
     stage.start(0)?;
     check_interface(&stage)?;
     let mut load = Load::new(stage.endpoints())?;
-    for (point, at) in points(&[At::Start, At::Alone, At::Change]) {
+    for (point, at) in points(&[At::Start, At::Alone, At::Change, At::Defragment]) {
         async {
             load.begin();
             load.acknowledged(WRITES).await?;
@@ -109,8 +113,10 @@ async fn a_store_of_one_comes_back_whole_from_a_crash_at_each_point() -> Result<
             } else {
                 stage.arm(0, point)?;
             }
-            if at == At::Change {
-                stage.change_members().await?;
+            match at {
+                At::Change => stage.change_members().await?,
+                At::Defragment => stage.defragment().await.map(drop)?,
+                At::Start | At::Alone | At::Leader | At::Follower | At::Lagging => {}
             }
             stage.died(0, point)?;
             stage.start(0)?;
@@ -121,7 +127,18 @@ async fn a_store_of_one_comes_back_whole_from_a_crash_at_each_point() -> Result<
         .with_context(|| format!("{point}\n{}", stage.log(0)))?;
     }
     println!("{}", load.summary());
-    Ok(())
+    a_defragmentation_fails_as_told(&stage).await
+}
+
+/// `return("text")` at the points of etcd's that are errors.
+async fn a_defragmentation_fails_as_told(stage: &Stage) -> Result<()> {
+    for point in ["defragOpenFileError", "defragdbFail"] {
+        stage.put(0, point, "return(\"no room\")")?;
+        let refusal = stage.defragment().await?.err().context("it should fail")?;
+        ensure!(refusal.message().contains("no room"), "{refusal}");
+        stage.clear(0, point)?;
+    }
+    stage.defragment().await?.map_err(Into::into)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,6 +10,7 @@ use keelson_tests::members::founders;
 use keelson_tests::ports;
 use keelson_tests::store::{StoreProcess, curl, failpoint_binary};
 use pb::cluster_client::ClusterClient;
+use pb::maintenance_client::MaintenanceClient;
 
 /// The log is released early, so that few writes are enough to need a snapshot.
 const FLAGS: [&str; 2] = ["--snapshot-count=40", "--snapshot-catchup-entries=50"];
@@ -130,6 +131,12 @@ impl Stage {
         let request = pb::MemberAddRequest { peer_ur_ls, is_learner: true };
         let _died_at_it = client.member_add(request).await;
         Ok(())
+    }
+
+    /// Has the first member rewrite its files; what it says of it.
+    pub(super) async fn defragment(&self) -> Result<Result<(), tonic::Status>> {
+        let mut client = MaintenanceClient::connect(self.endpoints[0].clone()).await?;
+        Ok(client.defragment(pb::DefragmentRequest {}).await.map(drop))
     }
 
     /// Who leads, as soon as one does and says so.
