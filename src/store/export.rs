@@ -72,18 +72,18 @@ impl Export {
     pub fn run(&self, form: Form) -> Result<()> {
         let mut out = Writer::new(form, io::BufWriter::new(io::stdout().lock()))?;
         match &self.data_dir {
-            Some(dir) => from_files(dir, &mut out)?,
+            Some(dir) => read_files(dir, &mut out)?,
             None => {
                 crate::tls::install_provider();
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                runtime.block_on(self.from_members(&mut out))?;
+                runtime.block_on(self.read_members(&mut out))?;
             }
         }
         out.finish().context("write the output")
     }
 
     /// One revision, page by page.
-    async fn from_members(&self, out: &mut Writer<impl Write>) -> Result<()> {
+    async fn read_members(&self, out: &mut Writer<impl Write>) -> Result<()> {
         let read = |path: &PathBuf| {
             std::fs::read(path).with_context(|| format!("read {}", path.display()))
         };
@@ -140,7 +140,7 @@ impl Export {
     }
 }
 
-fn from_files(dir: &Path, out: &mut Writer<impl Write>) -> Result<()> {
+fn read_files(dir: &Path, out: &mut Writer<impl Write>) -> Result<()> {
     let member = offline::open(dir)?;
     let (start, end) = keys::newest_bounds(b"", b"\0");
     let mut failed = None;
