@@ -64,7 +64,11 @@ fn slow_requests_are_logged_without_their_values() -> Result<()> {
     ensure!(
         post(&alone.url, "/v3/kv/range", &json!({"key": "YQ==", "range_end": "Yg=="}))?.0 == 200
     );
+    let mut command = std::process::Command::new("etcdctl");
+    command.env("ETCDCTL_API", "3").args(["--endpoints", &alone.url, "get", "abc"]);
+    keelson_tests::run(command, None, LIMIT)?.ok()?;
     for wanted in [
+        "\"remote\":\"127.0.0.1:",
         "\"msg\":\"apply request took too long\"",
         "\"prefix\":\"read-only range \"",
         "range_response_count:1",

@@ -89,6 +89,8 @@ impl Default for FaceConfig {
 pub struct EtcdFace {
     inner: Arc<Inner>,
     caller: Caller,
+    /// Where its requests come from, if from a connection.
+    remote: Option<Arc<str>>,
 }
 
 struct Inner {
@@ -115,12 +117,22 @@ impl EtcdFace {
             metrics: Metrics::new(),
             serving: Serving::default(),
         };
-        Self { inner: Arc::new(inner), caller: Caller::Trusted }
+        Self { inner: Arc::new(inner), caller: Caller::Trusted, remote: None }
     }
 
     /// The same face for a caller who may do all: code of this process.
     pub(crate) fn trusted(&self) -> Self {
-        Self { inner: self.inner.clone(), caller: Caller::Trusted }
+        Self { inner: self.inner.clone(), caller: Caller::Trusted, remote: self.remote.clone() }
+    }
+
+    /// The same face for requests of a connection from there.
+    pub(crate) fn of_remote(&self, remote: &Arc<str>) -> Self {
+        Self { remote: Some(remote.clone()), ..self.clone() }
+    }
+
+    /// Where requests come from, for the log.
+    pub(crate) fn remote(&self) -> &str {
+        self.remote.as_deref().unwrap_or("No remote client info.")
     }
 
     /// The same face for the client who sent these headers over a connection with this
@@ -137,7 +149,7 @@ impl EtcdFace {
             (None, Some(certificate)) => Caller::Known(certificate.clone()),
             (None, None) => Caller::Unknown,
         };
-        Self { inner: self.inner.clone(), caller }
+        Self { inner: self.inner.clone(), caller, remote: self.remote.clone() }
     }
 
     /// Asks whether the caller may, while authentication is on; the auth revision that was asked.

@@ -60,10 +60,9 @@ impl Call {
                     return Err(FaceError::NoLeader.status());
                 }
                 let asked = stats::Asked::of(request.get_ref());
-                let warning = face.config().unary_warning;
-                let result = run(face, request.into_inner()).await;
+                let result = run(face.clone(), request.into_inner()).await;
                 if let Ok(answer) = &result {
-                    asked.log(answer, path.path(), began, warning);
+                    asked.log(answer, &face, path.path(), began);
                 }
                 result.map(tonic::Response::new).map_err(Status::from)
             }

@@ -217,7 +217,7 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Some(tls) = tls else {
-            return self.http(socket, false, None).await;
+            return self.http(socket, false, None, from).await;
         };
         match tokio::time::timeout(HANDSHAKE_LIMIT, tls.accept(socket)).await {
             Ok(Ok(socket)) => {
@@ -227,7 +227,7 @@ impl Connection {
                     false => None,
                 };
                 let client = client.map(|client| Certificate(Arc::new(client)));
-                self.http(socket, true, client).await;
+                self.http(socket, true, client, from).await;
             }
             Ok(Err(error)) => {
                 tracing::warn!(
@@ -244,7 +244,7 @@ impl Connection {
         }
     }
 
-    async fn http<S>(self, socket: S, secure: bool, client: Option<Certificate>)
+    async fn http<S>(self, socket: S, secure: bool, client: Option<Certificate>, from: &str)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -261,9 +261,10 @@ impl Connection {
             .keep_alive_timeout(site.config().keep_alive_timeout);
         builder.http1().timer(TokioTimer::new());
         let socket = PlainAuthority::new(socket, site.config().ping_min);
+        let remote: Arc<str> = from.into();
         let service = service_fn(move |request| {
-            let (site, client) = (site.clone(), client.clone());
-            async move { Ok::<_, Infallible>(site.answer(request, secure, client).await) }
+            let (site, client, remote) = (site.clone(), client.clone(), remote.clone());
+            async move { Ok::<_, Infallible>(site.answer(request, secure, client, &remote).await) }
         });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(socket), service);
         tokio::pin!(connection);

@@ -3,12 +3,14 @@
 //! Values are never shown: they may be secret, and long.
 
 use std::any::Any;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use keelson_proto::etcdserverpb as pb;
 use prost::Message;
 use tracing::Level;
+
+use crate::face::EtcdFace;
 
 /// What is kept of a request until it is answered.
 pub(crate) struct Asked {
@@ -47,17 +49,17 @@ impl Asked {
         Self { size, content }
     }
 
-    /// Logs it, if it took longer than `warning` or everything is logged.
+    /// Logs it, if it took too long or everything is logged.
     // upstream: etcd v3.7, "request stats"
     pub(crate) fn log<R: Message + Any>(
         &self,
         answer: &R,
+        face: &EtcdFace,
         path: &str,
         began: Instant,
-        warning: Duration,
     ) {
         let took = began.elapsed();
-        let is_slow = took > warning;
+        let is_slow = took > face.config().unary_warning;
         if !is_slow && !tracing::enabled!(Level::DEBUG) {
             return;
         }
@@ -71,7 +73,7 @@ impl Asked {
                 tracing::$level!(
                     "start time" = start.as_secs_f64(),
                     "time spent" = ?took,
-                    remote = "No remote client info.",
+                    remote = face.remote(),
                     "response type" = path,
                     "request count" = request_count,
                     "request size" = size(self.size),

@@ -5,6 +5,8 @@ mod health;
 mod vars;
 mod version;
 
+use std::sync::Arc;
+
 use ::http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -60,6 +62,7 @@ impl Site {
         request: Request<hyper::body::Incoming>,
         secure: bool,
         client: Option<Certificate>,
+        remote: &Arc<str>,
     ) -> Outgoing {
         let mut request = request.map(Body::new);
         let is_grpc = request
@@ -71,7 +74,7 @@ impl Site {
                 if let Some(client) = client {
                     request.extensions_mut().insert(client);
                 }
-                routes::grpc(self.face.clone(), request).await
+                routes::grpc(self.face.of_remote(remote), request).await
             }
             Serves::Grpc => text(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
