@@ -18,9 +18,9 @@ use crate::logging::{Outputs, Rotation, StoreLog, Zap};
 const ELECTION_MS_MAX: u64 = 50_000;
 /// The name of members that have none.
 const DEFAULT_NAME: &str = "default";
-/// Features that change nothing here when they are on: peers connect from any address, and no
-/// request waits behind another that matters less.
-const IDLE_GATES: [&str; 2] = ["PriorityRequest", "SetMemberLocalAddr"];
+/// Features that change nothing here when they are on: no request waits behind one that matters
+/// less.
+const IDLE_GATES: [&str; 1] = ["PriorityRequest"];
 /// Above this a quota is thought to be a mistake.
 const QUOTA_BYTES_USUAL_MAX: i64 = 8 << 30;
 

@@ -39,7 +39,7 @@ struct Start {
     #[arg(long, global = true, value_delimiter = ',', default_value = "127.0.0.1:2379")]
     endpoints: Vec<String>,
     /// Not available: members are named by --endpoints.
-    #[arg(long, value_name = "DOMAIN")]
+    #[arg(long, global = true, value_name = "DOMAIN")]
     discovery_srv: Option<String>,
     /// How long a member that did not accept is left alone.
     #[arg(long, global = true, default_value = "1m0s")]

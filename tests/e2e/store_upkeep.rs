@@ -57,7 +57,7 @@ fn slow_requests_are_logged_without_their_values() -> Result<()> {
         .with("enable-pprof", "true")
         .with("pre-vote", "false")
         .with("bootstrap-defrag-threshold-megabytes", "100")
-        .with("feature-gates", "StopGRPCServiceOnDefrag=true,SetMemberLocalAddr=true");
+        .with("feature-gates", "StopGRPCServiceOnDefrag=true,PriorityRequest=true");
     let mut store = alone.start(dir.path())?;
     let secret = json!({"key": "YWJj", "value": "c2VjcmV0"});
     ensure!(post(&alone.url, "/v3/kv/put", &secret)?.0 == 200);

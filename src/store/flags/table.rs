@@ -344,6 +344,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_docs_name_every_flag_without_effect() {
+        let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/store.md");
+        let docs = std::fs::read_to_string(docs).unwrap();
+        let table = docs.split("## Flags without effect").nth(1).unwrap();
+        let table = table.split("\n## ").next().unwrap();
+        let named = |name: &str| {
+            table.split('`').any(|text| match text.strip_suffix('*') {
+                Some(beginning) => name.starts_with(beginning),
+                None => text == name,
+            })
+        };
+        for flag in FLAGS {
+            let is_idle = matches!(flag.effect, Effect::Nothing(_));
+            assert!(!is_idle || named(flag.name), "docs/store.md does not name {}", flag.name);
+            let is_excused = table.contains(&format!("| `{}`", flag.name));
+            assert!(is_idle || !is_excused, "docs/store.md excuses {}, which works", flag.name);
+        }
+    }
+
+    #[test]
     fn names_are_unique_and_old_ones_are_known() {
         for (index, flag) in FLAGS.iter().enumerate() {
             assert!(FLAGS[..index].iter().all(|other| other.name != flag.name), "{}", flag.name);
