@@ -255,7 +255,6 @@ impl StateMachine {
         self.load().map_err(|error| SnapshotError::Content(error.to_string()))?;
         assert_eq!(self.applied, applied, "the snapshot's head and its content");
         self.shared.flushed.store(applied.index, Ordering::SeqCst);
-        self.hub.reset(self.revision, self.compacted);
         Ok(applied)
     }
 
