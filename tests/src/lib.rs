@@ -11,6 +11,7 @@ pub mod pods;
 #[path = "../../src/bench/ports.rs"]
 pub mod ports;
 pub mod registry;
+pub mod scratch;
 pub mod store;
 pub mod table;
 pub mod wait;

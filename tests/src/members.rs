@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::cluster::binary;
-use crate::{ports, wait};
+use crate::{ports, scratch, wait};
 
 /// A cluster of store members; ended when dropped.
 pub struct Members {
@@ -31,7 +31,7 @@ impl Members {
 
     /// The same with another scheme between the members, and flags beside the usual ones.
     pub async fn start_with(count: usize, scheme: &str, flags: &[String]) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("keelson-members-").tempdir()?;
+        let dir = scratch::dir("members")?;
         let (endpoints, arguments) = founders(dir.path(), count, scheme, flags)?;
         let children = (0..count).map(|_| None).collect();
         let mut members = Self { children, arguments, endpoints, dir, paused: BTreeSet::new() };
