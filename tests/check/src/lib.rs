@@ -4,6 +4,7 @@
 //! search with Lowe's memoisation, key by key. Where the store tells revisions, its own order is
 //! known, and everything else is checked against that: requests and watchers.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+#![allow(clippy::result_large_err, reason = "a verdict is given once a history")]
 
 mod event;
 mod history;

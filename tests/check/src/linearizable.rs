@@ -117,12 +117,12 @@ fn check_register(key: &str, operations: &[&Operation]) -> Result<(), Box<Violat
 /// The first return among what is not done, and whose it is.
 fn first_return(operations: &[&Operation], done: &Set) -> Option<(u64, usize)> {
     let mut first: Option<(u64, usize)> = None;
-    for at in done.first_out()..operations.len() {
+    for (at, operation) in operations.iter().enumerate().skip(done.first_out()) {
         // They stand in the order of their calls: whoever is called after a return returns later.
-        if first.is_some_and(|(returned, _)| operations[at].called > returned) {
+        if first.is_some_and(|(returned, _)| operation.called > returned) {
             break;
         }
-        if let Some(returned) = operations[at].returned
+        if let Some(returned) = operation.returned
             && !done.has(at)
         {
             first = Some(first.unwrap_or((returned, at)).min((returned, at)));

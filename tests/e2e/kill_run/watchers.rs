@@ -131,7 +131,7 @@ pub(crate) async fn follow(
                 None => reached.max(answer.revision),
             };
             answers.push(answer);
-            if answers.len() % ANSWERS_A_PROGRESS == 0 {
+            if answers.len().is_multiple_of(ANSWERS_A_PROGRESS) {
                 handle.request_progress();
             }
         }

@@ -23,7 +23,7 @@ pub(crate) struct Stream {
 /// etcd begins its answer with the first thing it has to say.
 enum Answers {
     Opening(JoinHandle<Streaming<pb::WatchResponse>>),
-    Open(Streaming<pb::WatchResponse>),
+    Open(Box<Streaming<pb::WatchResponse>>),
 }
 
 impl Stream {
@@ -50,7 +50,7 @@ impl Stream {
 
     pub(crate) async fn next(&mut self) -> pb::WatchResponse {
         if let Answers::Opening(opening) = &mut self.answers {
-            self.answers = Answers::Open(opening.await.unwrap());
+            self.answers = Answers::Open(Box::new(opening.await.unwrap()));
         }
         let Answers::Open(answers) = &mut self.answers else { unreachable!("it is open") };
         let answer = tokio::time::timeout(Duration::from_secs(30), answers.message());

@@ -29,7 +29,7 @@ fn wish(watcher: usize) -> (Range<usize>, i64) {
         1 => watcher % KEYS..watcher % KEYS + 1,
         _ => 0..KEYS / 2,
     };
-    (keys, if watcher % 2 == 0 { 0 } else { revision_of_put(watcher % 20) })
+    (keys, if watcher.is_multiple_of(2) { 0 } else { revision_of_put(watcher % 20) })
 }
 
 fn request(watcher: usize) -> pb::WatchRequest {
