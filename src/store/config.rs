@@ -443,15 +443,15 @@ impl Config {
 /// Whether URLs are the same, or their hosts have the same addresses.
 pub fn same_places(one: &[String], other: &[String]) -> bool {
     let sorted = |urls: &[String]| urls.iter().cloned().collect::<BTreeSet<String>>();
-    let placed = |urls: &[String]| urls.iter().map(place).collect::<BTreeSet<String>>();
+    let placed = |urls: &[String]| urls.iter().map(|url| place(url)).collect::<BTreeSet<String>>();
     sorted(one) == sorted(other) || placed(one) == placed(other)
 }
 
 /// A URL whose host is an address, if it can be found.
-fn place(url: &String) -> String {
-    let Some((scheme, host)) = url.split_once("://") else { return url.clone() };
+fn place(url: &str) -> String {
+    let Some((scheme, host)) = url.split_once("://") else { return url.to_owned() };
     let found = host.to_socket_addrs().ok().and_then(|mut found| found.next());
-    found.map_or_else(|| url.clone(), |address| format!("{scheme}://{address}"))
+    found.map_or_else(|| url.to_owned(), |address| format!("{scheme}://{address}"))
 }
 
 fn joined(urls: &[Url]) -> String {
