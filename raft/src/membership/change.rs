@@ -228,9 +228,10 @@ impl Reconfigurer {
             .map(|(id, at)| (*id, at.as_ref().map_or(0, |at| outer_index(at.index)) * 100 / last));
         let members = members(membership);
         let attributes = self.view.member_attributes();
-        let is_reached = |id: &u64| {
-            *id == own || self.peers.directory.reachable().is_reached(*id, self.election)
-        };
+        let reachable = self.peers.directory.reachable();
+        let is_heard = |id: &u64| *id == own || reachable.is_heard(*id, self.election);
+        let heard: BTreeSet<u64> = members.keys().copied().filter(is_heard).collect();
+        let is_healthy = |id: &u64| *id == own || reachable.is_healthy(*id);
         Standing {
             removed: attributes
                 .values()
@@ -242,7 +243,8 @@ impl Reconfigurer {
                 .filter(|one| !one.removed && !one.name.is_empty())
                 .map(|one| one.member_id)
                 .collect(),
-            reached: members.keys().copied().filter(is_reached).collect(),
+            healthy: heard.iter().copied().filter(is_healthy).collect(),
+            heard,
             percent: percent.collect(),
             members,
         }
@@ -268,7 +270,7 @@ impl Reconfigurer {
                 continue;
             }
             let has_caught_up = standing.percent.get(id).is_some_and(|percent| *percent >= 99);
-            if has_caught_up && standing.reached.contains(id) {
+            if has_caught_up && standing.heard.contains(id) {
                 tracing::info!(member = format!("{id:x}"), "a member that has caught up now votes");
                 self.write(Changes::AddVoterIds([*id].into())).await?;
             } else {

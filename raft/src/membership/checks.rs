@@ -14,8 +14,10 @@ pub(super) struct Standing {
     pub(super) removed: BTreeSet<u64>,
     /// Who has ever told its name.
     pub(super) started: BTreeSet<u64>,
-    /// Who is reached, the leader included.
-    pub(super) reached: BTreeSet<u64>,
+    /// Who answers, the leader included.
+    pub(super) heard: BTreeSet<u64>,
+    /// Who has answered for a while.
+    pub(super) healthy: BTreeSet<u64>,
     /// How far a member's log agrees with the leader's, in hundredths of the latter.
     pub(super) percent: std::collections::BTreeMap<u64, u64>,
 }
@@ -33,8 +35,8 @@ impl Standing {
         self.voters().filter(|id| self.started.contains(id)).count()
     }
 
-    fn reached_voters(&self) -> usize {
-        self.voters().filter(|id| self.reached.contains(id)).count()
+    fn healthy_voters(&self) -> usize {
+        self.voters().filter(|id| self.healthy.contains(id)).count()
     }
 
     /// Whether a change may be made; `Ok(false)`: it has been made already.
@@ -90,7 +92,7 @@ impl Standing {
         Ok(true)
     }
 
-    /// Whether enough would have started and are reached once there is one more.
+    /// Whether enough would have started and answer once there is one more.
     fn may_add(&self, learner: bool) -> Result<(), MemberError> {
         let before = self.voters().count();
         let started = self.started_voters();
@@ -99,13 +101,13 @@ impl Standing {
             return Err(MemberError::NotEnoughStarted);
         }
         // A learner will vote one day.
-        if !second && self.reached_voters() < quorum(before + 1) {
+        if !second && self.healthy_voters() < quorum(before + 1) {
             return Err(MemberError::Unhealthy);
         }
         Ok(())
     }
 
-    /// Whether enough remain once there is one less. Who is not reached may always go.
+    /// Whether enough remain once there is one less. Who does not answer may always go.
     fn may_remove(&self, id: u64) -> Result<(), MemberError> {
         if self.members.get(&id).is_some_and(|known| known.learner) {
             return Ok(());
@@ -115,11 +117,11 @@ impl Standing {
         if started < quorum(others.len()) {
             return Err(MemberError::NotEnoughStarted);
         }
-        if !self.reached.contains(&id) {
+        if !self.heard.contains(&id) {
             return Ok(());
         }
         let voters = self.voters().count();
-        if self.reached_voters() - 1 < quorum(voters - 1) {
+        if self.healthy_voters() <= quorum(voters - 1) {
             return Err(MemberError::Unhealthy);
         }
         Ok(())
@@ -159,7 +161,8 @@ mod tests {
             members: ids.clone().map(|id| (id, member(id, false))).collect(),
             removed: BTreeSet::from([99]),
             started: ids.clone().filter(|id| !new.contains(id)).collect(),
-            reached: ids.filter(|id| !down.contains(id) && !new.contains(id)).collect(),
+            heard: ids.clone().filter(|id| !down.contains(id) && !new.contains(id)).collect(),
+            healthy: ids.filter(|id| !down.contains(id) && !new.contains(id)).collect(),
             percent: [(8, 95), (9, 10)].into(),
         }
     }
@@ -210,6 +213,10 @@ mod tests {
         assert_eq!(check(&three, 3), Ok(true));
         assert_eq!(three.check(&remove(2), LOOSE), Ok(true));
         assert_eq!(check(&three, 77), Err(MemberError::NotFound));
+        // One that has just come is no dead one.
+        let mut young = standing(3, &[], &[]);
+        young.healthy = BTreeSet::from([1]);
+        assert_eq!(check(&young, 3), Err(MemberError::Unhealthy));
         let mut with_learner = standing(3, &[3], &[]);
         with_learner.members.insert(8, member(8, true));
         assert_eq!(check(&with_learner, 8), Ok(true));

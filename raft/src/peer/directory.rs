@@ -66,7 +66,7 @@ impl Directory {
         membership: watch::Receiver<StoredMembership>,
         removed: watch::Sender<bool>,
     ) -> Self {
-        let (slots, told, reachable) = (Arc::default(), Arc::default(), Reachable::default());
+        let (slots, told, reachable) = (Arc::default(), Arc::default(), Reachable::new());
         let measures = AllPeers::default();
         Self { transport, cluster_id, own, slots, measures, membership, reachable, told, removed }
     }
