@@ -111,6 +111,14 @@ impl Proposals {
         }
     }
 
+    /// Ends everything that waits: a snapshot has come, and what is in it of theirs is not known.
+    pub(crate) fn overtaken(&self) {
+        let callers = std::mem::take(&mut self.waiting.lock().callers);
+        for (_, caller) in callers {
+            let _ = caller.send(Err(ProposeError::LeaderChanged));
+        }
+    }
+
     /// Number of callers who wait.
     pub(crate) fn len(&self) -> usize {
         self.waiting.lock().callers.len()

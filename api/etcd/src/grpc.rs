@@ -12,6 +12,7 @@ use tonic::{Code, Status, Streaming};
 use tower::service_fn;
 
 use crate::codec::Counted;
+use crate::ended::counted;
 use crate::error::FaceError;
 use crate::face::EtcdFace;
 use crate::metrics::Method;
@@ -101,9 +102,7 @@ impl Call {
             }
         });
         let response = codec::<Q, R>(&face, method).server_streaming(answer, request).await;
-        let response = too_large_as_etcd(response);
-        face.metrics().handled(method, code_of(&response), began.elapsed());
-        response
+        counted(face, method, began, too_large_as_etcd(response))
     }
 
     /// Answers with a stream to a stream; `run` gets the requests and gives the answers.
@@ -127,8 +126,7 @@ impl Call {
             std::future::ready(result.map(tonic::Response::new).map_err(Status::from))
         });
         let response = codec::<Q, R>(&face, method).streaming(answer, request).await;
-        face.metrics().handled(method, code_of(&response), began.elapsed());
-        response
+        counted(face, method, began, response)
     }
 }
 
@@ -165,7 +163,7 @@ fn timeout(headers: &http::HeaderMap) -> Option<Duration> {
     })
 }
 
-fn code_of(response: &Outgoing) -> Code {
+pub(crate) fn code_of(response: &Outgoing) -> Code {
     match response.headers().get("grpc-status") {
         Some(code) => Code::from_bytes(code.as_bytes()),
         None => Code::Ok,

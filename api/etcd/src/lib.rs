@@ -9,6 +9,7 @@ mod authority;
 mod cluster;
 mod codec;
 mod election;
+mod ended;
 mod error;
 mod face;
 mod gateway;

@@ -76,7 +76,7 @@ impl Metrics {
         method
     }
 
-    /// It has ended; of a stream: it has begun.
+    /// It has ended.
     pub(crate) fn handled(&self, method: Method, code: Code, took: Duration) {
         self.calls.handled(method, code, took);
     }
