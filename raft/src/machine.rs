@@ -252,6 +252,7 @@ impl RaftStateMachine<Types> for Machine {
         failpoint!(raftBeforeApplySnap);
         *self.built.lock() = Some(meta.clone());
         self.applied.send_replace(applied.index);
+        self.proposals.overtaken();
         failpoint!(raftAfterApplySnap);
         Ok(())
     }
