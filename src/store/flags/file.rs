@@ -48,6 +48,8 @@ fn parse(text: &str) -> Result<Settings, String> {
     for (key, value) in &members {
         match (key.as_str(), value) {
             (_, Value::Null) => {}
+            // A flag alone; etcd's sample of a file has the value that the flag refuses.
+            ("discovery-fallback", _) => {}
             ("client-transport-security", Value::Object(block)) => {
                 security(&mut settings, "", block)?;
             }
@@ -132,6 +134,8 @@ mod tests {
         assert_eq!(settings.list("peer-cert-allowed-cn"), ["one"]);
         assert_eq!(settings.list("client-cert-allowed-hostname"), ["a", "b"]);
         assert!(parse("- a\n- b\n").is_err());
+        let of_sample = parse("discovery-fallback: 'proxy'\nproxy: 'off'\n").unwrap();
+        assert_eq!(of_sample.text("discovery-fallback"), "exit");
         assert!(parse("").is_ok());
         assert!(parse("max-txn-ops: x").is_err());
     }
