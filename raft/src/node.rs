@@ -49,6 +49,8 @@ pub struct Node {
 pub(crate) struct Inner {
     pub(crate) node_id: u64,
     pub(crate) cluster_id: u64,
+    /// It began without a log, in a cluster that others founded.
+    pub(crate) joins: bool,
     pub(crate) view: View,
     pub(crate) hub: WatchHub,
     pub(crate) raft: Raft<Types, Machine>,
@@ -165,9 +167,6 @@ impl Node {
         let inner = &self.inner;
         let metrics = inner.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let membership = metrics.membership_config.membership();
-        // Who will vote once it has caught up is no learner to anybody.
-        let is_learner = membership.get_node(&inner.node_id).is_some_and(|own| own.learner);
         Status {
             member_id: inner.node_id,
             cluster_id: inner.cluster_id,
@@ -176,15 +175,19 @@ impl Node {
             last_index: metrics.last_log_index.map_or(0, outer_index),
             committed: metrics.local_committed.map_or(0, |id| outer_index(id.index)),
             applied: *inner.applied.borrow(),
-            is_learner,
+            is_learner: self.is_learner(),
             proposals_pending: inner.proposals.len(),
         }
     }
 
-    /// Whether this member was added without a vote, and has none yet.
+    /// Whether this member was added without a vote, and has none yet. One that joins, and has not
+    /// heard yet as what, counts as one.
     pub fn is_learner(&self) -> bool {
         let membership = self.inner.membership.borrow();
-        membership.get_node(&self.inner.node_id).is_some_and(|own| own.learner)
+        match membership.get_node(&self.inner.node_id) {
+            Some(own) => own.learner,
+            None => self.inner.joins || membership.nodes().next().is_some(),
+        }
     }
 
     /// The members, learners included.

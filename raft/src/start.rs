@@ -211,13 +211,14 @@ async fn assemble(
     drop(Runtime::spawn(PeerServer { transport, service }.run()));
 
     // Who joins is told by the others what has been.
-    let joins = config.members.is_empty();
+    let joins = pristine && config.members.is_empty();
     if pristine && !joins {
         initialize(&raft, config.members.clone()).await?;
     }
     let inner = Inner {
         node_id: config.node_id,
         cluster_id: config.cluster_id,
+        joins,
         view,
         hub,
         raft,
@@ -236,7 +237,7 @@ async fn assemble(
         threads: threads.0.take(),
     };
     let node = Node { inner: Arc::new(inner) };
-    if !(pristine && joins) {
+    if !joins {
         ready_if_alone(&node, config.election).await?;
     }
     Ok(node)
