@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use keelson_tests::command::{Output, run};
 use keelson_tests::store::StoreProcess;
-use keelson_tests::{ports, wait};
+use keelson_tests::{ports, scratch, wait};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -50,7 +50,7 @@ impl Cluster {
         });
         let usual = ["--heartbeat-interval=50", "--election-timeout=500"];
         let flags = usual.iter().chain(flags).map(|&flag| flag.to_owned()).collect();
-        let dir = tempfile::Builder::new().prefix("keelson-membership-").tempdir()?;
+        let dir = scratch::dir("membership")?;
         Ok(Self { dir, seats: seats.collect(), flags, resolv: None })
     }
 

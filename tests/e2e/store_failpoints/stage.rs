@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use keelson_client::{GrpcStore, GrpcStoreConfig, Store as _};
 use keelson_proto::etcdserverpb as pb;
 use keelson_tests::members::founders;
-use keelson_tests::ports;
 use keelson_tests::store::{StoreProcess, curl, failpoint_binary};
+use keelson_tests::{ports, scratch};
 use pb::cluster_client::ClusterClient;
 use pb::maintenance_client::MaintenanceClient;
 
@@ -32,7 +32,7 @@ impl Stage {
     /// Of so many members, none of which is started.
     pub(super) fn new(count: usize) -> Result<Self> {
         let binary = failpoint_binary()?;
-        let dir = tempfile::Builder::new().prefix("keelson-failpoints-").tempdir()?;
+        let dir = scratch::dir("failpoints")?;
         let (endpoints, flags) = founders(dir.path(), count, "http", &FLAGS.map(str::to_owned))?;
         let address = |port| format!("127.0.0.1:{port}");
         let addresses = ports::free(count)?.into_iter().map(address).collect();
