@@ -280,7 +280,7 @@ impl Reconfigurer {
         Ok(waits)
     }
 
-    /// Whether there may be something to tend.
+    /// Whether there is nothing to tend.
     pub(super) fn is_settled(&self, membership: &StoredMembership) -> bool {
         let voters: BTreeSet<u64> = membership.voter_ids().collect();
         let mut nodes = membership.nodes();
