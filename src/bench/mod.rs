@@ -3,6 +3,7 @@
 mod api;
 mod cluster;
 mod compare;
+mod election;
 mod image;
 mod load;
 mod ports;
@@ -21,6 +22,8 @@ pub enum Bench {
     Compare(compare::Options),
     /// Start whole control planes and measure start, idle cost and pods (needs root).
     Cluster(cluster::Options),
+    /// Kill, or stop, leader after leader and print how long no write is acknowledged.
+    Election(election::Options),
 }
 
 impl Bench {
@@ -30,6 +33,7 @@ impl Bench {
             Self::Store(options) => load::run(options).await,
             Self::Compare(options) => compare::run(options).await,
             Self::Cluster(options) => cluster::run(options).await,
+            Self::Election(options) => election::run(options).await,
         }
     }
 }

@@ -27,6 +27,10 @@ const KILLS_DEFAULT: usize = 10;
 const WRITES_A_KILL: u64 = 1000;
 /// How many kills.
 const KILLS: &str = "KEELSON_KILLS";
+/// Milliseconds between heartbeats, and without a leader until an election: etcd's, where nothing
+/// else is asked for.
+const HEARTBEAT: &str = "KEELSON_HEARTBEAT_MS";
+const ELECTION: &str = "KEELSON_ELECTION_MS";
 /// The seed of what clients do and of when the leader is killed.
 const SEED: &str = "KEELSON_KILL_SEED";
 
@@ -74,8 +78,14 @@ async fn leaders_are_killed_under_load_and_every_promise_is_kept() -> Result<()>
 
 async fn run(kills: usize, seed: u64) -> Result<()> {
     // Small snapshots, so that some members come back by one.
-    let flags = ["--snapshot-count=2000", "--snapshot-catchup-entries=500"];
-    let mut members = Members::start_with(3, "http", &flags.map(str::to_owned)).await?;
+    let (heartbeat, election) = (number(HEARTBEAT, 100), number(ELECTION, 1000));
+    let flags = [
+        "--snapshot-count=2000".to_owned(),
+        "--snapshot-catchup-entries=500".to_owned(),
+        format!("--heartbeat-interval={heartbeat}"),
+        format!("--election-timeout={election}"),
+    ];
+    let mut members = Members::start_with(3, "http", &flags).await?;
     let run = Arc::new(Run::new());
     let mut random = rand::rngs::SmallRng::seed_from_u64(seed);
     let mut clients = Vec::new();
