@@ -24,6 +24,8 @@ pub struct Recovered {
     pub index: Index,
     /// The tear that was cut, if there was one.
     pub cut: Option<Cut>,
+    /// The last entry before the oldest segment: released by what stands further on in the log.
+    before: Option<LogId>,
 }
 
 /// A tear: what a crash left of writes that were never acknowledged.
@@ -45,7 +47,7 @@ impl Recovered {
     fn take(&mut self, record: &Record, place: EntryPosition) -> Result<(), &'static str> {
         match record {
             Record::Entry(entry) => {
-                if let Some(last) = self.last()
+                if let Some(last) = self.index.last().or(self.purged.max(self.before))
                     && entry.id.index != last.index + 1
                 {
                     return Err("an entry does not follow the one before it");
@@ -58,7 +60,12 @@ impl Recovered {
             }
             Record::Vote(vote) => self.vote = Some(*vote),
             Record::Committed(id) => self.committed = Some(*id),
-            Record::Truncate(keep) => self.index.truncate(keep.map(|id| id.index)),
+            Record::Truncate(keep) => {
+                self.index.truncate(keep.map(|id| id.index));
+                if self.before.map(|id| id.index) > keep.map(|id| id.index) {
+                    self.before = *keep;
+                }
+            }
             Record::Purge(id) => {
                 self.index.purge(id.index);
                 self.purged = self.purged.max(Some(*id));
@@ -74,6 +81,7 @@ impl Recovered {
         self.committed = head.committed;
         self.purged = head.purged;
         self.membership.clone_from(&head.membership);
+        self.before = head.last.filter(|_| head.base > 0);
     }
 }
 
@@ -89,7 +97,6 @@ pub(crate) fn recover(
     let mut recovered = Recovered::default();
     let mut segments: SegmentEnds = Vec::new();
     let mut foreign = None;
-    let mut first_last = None;
     let summary = walk(disk, dir, &mut |walked| {
         match walked {
             Walked::Segment { file, head } => {
@@ -98,7 +105,6 @@ pub(crate) fn recover(
                 }
                 if segments.is_empty() {
                     recovered.take_first_head(head);
-                    first_last = head.last.filter(|_| head.base > 0);
                 }
                 segments.push((head.base, head.last));
             }
@@ -123,7 +129,7 @@ pub(crate) fn recover(
         });
     }
     // Segments go only after the release of all their entries is on disk.
-    if first_last.map(|last| last.index) > recovered.purged.map(|purged| purged.index)
+    if recovered.before.map(|last| last.index) > recovered.purged.map(|purged| purged.index)
         && let Some((base, _)) = segments.first()
     {
         let file = dir.join(super::segment::file_name(*base));
