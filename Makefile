@@ -32,7 +32,8 @@ test: test-packages kubectl failpoints ## every crate's tests, then the built bi
 	cargo build --release --workspace
 	$(CLIENTS) KEELSON_FAILPOINTS=$(FAILPOINTS) cargo test --release --workspace --all-targets
 
-test-nightly: test ## a hundred seeds of the simulator and a hundred kills of a leader on top of it
+test-nightly: test ## on top of it: every place of a log damaged, a hundred seeds, a hundred kills of a leader
+	KEELSON_WAL_POSITIONS=all cargo test --release --workspace --lib wal::every_byte
 	KEELSON_SEEDS=1..101 cargo test --release --workspace --test seeds
 	KEELSON_KILLS=100 cargo test --release --workspace --test e2e kill_run -- --nocapture
 

@@ -2,12 +2,14 @@
 //! implementations and simulated ones that lose what was not synced.
 
 mod clock;
+mod failing;
 mod file;
 mod random;
 mod real;
 mod simulated;
 
 pub use clock::{Clock, SystemClock};
+pub use failing::{Failing, FailingDisk};
 pub use file::{Disk, DiskFile};
 pub use random::{Random, SeededRandom, SystemRandom};
 pub use real::RealDisk;

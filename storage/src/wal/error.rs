@@ -3,6 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 
+/// What somebody can do who has a log that is refused.
+const WAYS_OUT: &str = "`keelson store verify` reads all of the log and changes nothing. Ways out: \
+    put the file back from a copy; or, in a cluster with a healthy majority, remove this member \
+    and add it again with an empty data directory; or restore a snapshot; or, accepting the loss \
+    of what follows, run `keelson store repair`, which ends the log there and keeps the damaged \
+    one beside it";
+
 /// Why a WAL operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WalError {
@@ -19,10 +26,7 @@ pub enum WalError {
     /// A record below the offset known to be synced is not what was written.
     #[error(
         "WAL segment {} is damaged at offset {offset} ({reason}), although everything up to offset \
-         {synced_up_to} of the file was synced: acknowledged writes may be affected. Ways out: put the file \
-         back from a copy; or, in a cluster with a healthy majority, remove this member and add it \
-         again with an empty data directory; or restore a snapshot; or, accepting the loss of what \
-         follows, run `keelson store repair`", file.display()
+         {synced_up_to} of the file was synced: acknowledged writes may be affected. {WAYS_OUT}", file.display()
     )]
     Damaged {
         /// The segment file.
@@ -37,7 +41,7 @@ pub enum WalError {
     /// A segment between two others is missing, or the oldest does not begin where it should.
     #[error(
         "WAL segment {} should begin at log position {expected} but begins at {found}: a segment is \
-         missing. Put it back from a copy, or add the member again with an empty data directory", file.display()
+         missing. {WAYS_OUT}", file.display()
     )]
     MissingSegment {
         /// The segment that was found.
@@ -47,8 +51,11 @@ pub enum WalError {
         /// Where it begins.
         found: u64,
     },
-    /// Written by a version with another format.
-    #[error("WAL segment {} has format version {found}, this program reads version {supported}", file.display())]
+    /// Written by a version with another format, or damaged where the version stands.
+    #[error(
+        "WAL segment {} has format version {found}, this program reads version {supported}: if no \
+         other version has written it, it is damaged at offset 8. {WAYS_OUT}", file.display()
+    )]
     UnknownFormat {
         /// The segment file.
         file: PathBuf,

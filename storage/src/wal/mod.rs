@@ -12,6 +12,10 @@
 
 mod batch;
 mod error;
+#[cfg(test)]
+mod every_byte;
+#[cfg(test)]
+mod failing_disk;
 mod index;
 mod log;
 mod reader;

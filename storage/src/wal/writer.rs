@@ -124,14 +124,6 @@ impl WalWriter {
 
     /// Writes until it is stopped or the log fails; for a thread of its own.
     pub fn run(mut self) -> Result<(), WalError> {
-        let result = self.write_until_stopped();
-        if let Err(error) = &result {
-            self.fail(error);
-        }
-        result
-    }
-
-    fn write_until_stopped(&mut self) -> Result<(), WalError> {
         loop {
             let idle = self.wait();
             if idle {
@@ -145,17 +137,21 @@ impl WalWriter {
     }
 
     /// Refuses everything from now on: a failed write or sync is never retried.
-    fn fail(&self, error: &WalError) {
-        tracing::error!(%error, "the WAL failed: this member stops");
+    fn fail(&self, error: WalError, submissions: Vec<Submission>) -> WalError {
         let reason = error.to_string();
-        let late = {
+        let (first, late) = {
             let mut waiting = self.shared.waiting.lock();
-            waiting.failed = Some(reason.clone());
-            std::mem::take(&mut waiting.submissions)
+            let first = waiting.failed.is_none();
+            waiting.failed.get_or_insert_with(|| reason.clone());
+            (first, std::mem::take(&mut waiting.submissions))
         };
-        for submission in late {
+        if first {
+            tracing::error!(%error, "the WAL failed: this member stops");
+        }
+        for submission in submissions.into_iter().chain(late) {
             (submission.done)(Err(&reason));
         }
+        error
     }
 
     /// Writes, syncs and completes everything that waits; false when nothing did.
@@ -169,31 +165,28 @@ impl WalWriter {
         };
         let committed = committed.map(Record::Committed);
         failpoint!(raftBeforeSave);
-        match self.write_and_sync(&submissions, committed.as_ref()) {
-            Ok(purged) => {
-                failpoint!(raftAfterSave);
-                let mut places = self.places.as_slice();
-                for submission in submissions {
-                    let (own, rest) = places.split_at(submission.entries);
-                    places = rest;
-                    (submission.done)(Ok(own));
-                }
-                if purged {
-                    self.wal.remove_released()?;
-                    failpoint!(raftAfterWALRelease);
-                }
-                self.wal.fill_ahead()?;
-                Ok(true)
-            }
-            Err(error) => {
-                self.fail(&error);
-                let reason = error.to_string();
-                for submission in submissions {
-                    (submission.done)(Err(&reason));
-                }
-                Err(error)
-            }
+        let purged = match self.write_and_sync(&submissions, committed.as_ref()) {
+            Ok(purged) => purged,
+            Err(error) => return Err(self.fail(error, submissions)),
+        };
+        failpoint!(raftAfterSave);
+        let mut places = self.places.as_slice();
+        for submission in submissions {
+            let (own, rest) = places.split_at(submission.entries);
+            places = rest;
+            (submission.done)(Ok(own));
         }
+        self.tidy(purged).map_err(|error| self.fail(error, Vec::new()))?;
+        Ok(true)
+    }
+
+    /// What nobody waits for: released segments go, and zeros are laid out ahead.
+    fn tidy(&mut self, purged: bool) -> Result<(), WalError> {
+        if purged {
+            self.wal.remove_released()?;
+            failpoint!(raftAfterWALRelease);
+        }
+        self.wal.fill_ahead()
     }
 
     /// Says in the log what is synced and committed, when nobody waits. Not synced.
@@ -204,7 +197,8 @@ impl WalWriter {
         };
         let committed = committed.map(Record::Committed);
         if committed.is_some() || self.wal.owes_synced() {
-            self.wal.write(committed.iter(), &mut Vec::new())?;
+            let written = self.wal.write(committed.iter(), &mut Vec::new());
+            written.map_err(|error| self.fail(error, Vec::new()))?;
         }
         Ok(())
     }
@@ -212,7 +206,7 @@ impl WalWriter {
     /// Ends the log: what is synced is said, and synced.
     pub fn finish(&mut self) -> Result<(), WalError> {
         self.rest()?;
-        self.wal.sync()
+        self.wal.sync().map_err(|error| self.fail(error, Vec::new()))
     }
 
     fn write_and_sync(
