@@ -1,7 +1,9 @@
 //! Machine: the library's state machine over the store's. A slice of committed entries is one
 //! apply; callers are answered by [`Proposals`].
 
+use std::any::Any;
 use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +59,12 @@ pub(crate) struct Machine {
     warning: Duration,
     /// Told when a snapshot is due.
     due: Arc<Notify>,
+    failure: Failure,
 }
+
+/// Why the state cannot be gone on with, if it failed; clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Failure(Arc<Mutex<Option<String>>>);
 
 impl Machine {
     pub(crate) fn new(
@@ -80,7 +87,13 @@ impl Machine {
             view,
             warning,
             due: Arc::default(),
+            failure: Failure::default(),
         }
+    }
+
+    /// Why the member has to stop, should the state fail.
+    pub(crate) fn failure(&self) -> Failure {
+        self.failure.clone()
     }
 
     /// The applied index, counted from 1.
@@ -106,7 +119,7 @@ impl Machine {
         }
         let Some(last) = log.last().map(|entry| entry.index) else { return Ok(()) };
         let begun = Moment::now();
-        let results = self.machine.lock().apply(&log);
+        let results = self.failure.guard(|| self.machine.lock().apply(&log))?;
         assert_eq!(results.len(), log.len(), "every entry has a result");
         self.measure(&log, &results, begun.age(), bytes);
         // Readers who wait for this index may go on before the callers do: the state is visible.
@@ -240,13 +253,16 @@ impl RaftStateMachine<Types> for Machine {
             SnapshotData::Received(source) => source,
             SnapshotData::Own(reader) => Box::new(Chunks { reader, rest: Bytes::new() }),
         };
-        let machine = self.machine.clone();
+        let (machine, failure) = (self.machine.clone(), self.failure.clone());
         let applying = &self.view.measures().snapshots_applying;
         applying.add(1);
-        let applied = blocking(move || machine.lock().install(source)).await;
+        let installed = move || {
+            let installed = failure.guard(|| machine.lock().install(source))?;
+            installed.map_err(|error| failure.note(error.to_string()))
+        };
+        let applied = blocking(installed).await;
         applying.add(-1);
-        let applied = applied?;
-        let applied = applied.map_err(io::Error::other)?;
+        let applied = applied??;
         let (last_log_id, _) = position(&applied)?;
         assert_eq!(last_log_id, meta.last_log_id, "a snapshot is of the position it names");
         failpoint!(raftBeforeApplySnap);
@@ -277,11 +293,40 @@ impl RaftSnapshotBuilder<Types> for Machine {
         &mut self,
     ) -> Result<Snapshot<types::CommittedLeader, u64, types::Member, SnapshotData>, io::Error> {
         let snapshot = self.snapshot()?;
-        let flusher = self.flusher.clone();
-        blocking(move || flusher.flush()).await?;
+        let (flusher, failure) = (self.flusher.clone(), self.failure.clone());
+        blocking(move || failure.guard(|| flusher.flush())).await??;
         *self.built.lock() = Some(snapshot.meta.clone());
         Ok(snapshot)
     }
+}
+
+impl Failure {
+    /// What was noted first.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.0.lock().clone()
+    }
+
+    /// Runs what panics where the state cannot be trusted any more: the library is told, and stops.
+    /// A simulation wants to see the panic.
+    fn guard<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
+        if crate::runtime::current().is_some() {
+            return Ok(work());
+        }
+        catch_unwind(AssertUnwindSafe(work)).map_err(|panic| self.note(text(&*panic)))
+    }
+
+    fn note(&self, reason: String) -> io::Error {
+        tracing::error!(error = reason, "the state failed: this member stops");
+        self.0.lock().get_or_insert(reason.clone());
+        io::Error::other(reason)
+    }
+}
+
+/// What a panic said.
+fn text(panic: &(dyn Any + Send)) -> String {
+    let owned = panic.downcast_ref::<String>().cloned();
+    let text = owned.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    text.unwrap_or_else(|| "the state machine panicked".to_owned())
 }
 
 /// A snapshot's chunks as one stream.

@@ -77,6 +77,7 @@ async fn assemble(
     let after = SnapshotAfter { entries: config.snapshot_entries, bytes: config.snapshot_bytes };
     let machine = Machine::new(machine, proposals.clone(), after, config.apply_warning);
     let (applied, snapshot_due) = (machine.applied(), machine.snapshot_due());
+    let failure = machine.failure();
     let (leader_sender, leadership) = watch::channel(Leadership::default());
     let (member_sender, membership) = watch::channel(StoredMembership::default());
     let (stopped_sender, stopped) = watch::channel(None);
@@ -110,12 +111,21 @@ async fn assemble(
         async move {
             leadership::follow(raft, leader_sender, member_sender).await;
             proposals.close();
-            let reason = log.failure().unwrap_or_else(|| "consensus has stopped".to_owned());
+            let reason = log.failure().or_else(|| failure.reason());
+            let reason = reason.unwrap_or_else(|| "consensus has stopped".to_owned());
             stopped_sender.send_if_modified(|stop| {
                 let first = stop.is_none();
                 stop.get_or_insert(Stop::Failed(reason));
                 first
             });
+        }
+    }));
+    drop(Runtime::spawn({
+        let (ended, raft) = (log.ended(), raft.clone());
+        async move {
+            // Who cannot write must not lead either, also while nobody asks it to write.
+            ended.await;
+            let _ = raft.shutdown().await;
         }
     }));
     drop(Runtime::spawn({

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use keelson_storage::wal::{Wal, WalQueue, WalWriter};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::runtime::{Runtime, current};
 
@@ -19,6 +19,8 @@ const SIMULATED_SYNC_MAX: Duration = Duration::from_millis(3);
 pub(crate) struct WalHandle {
     queue: WalQueue,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
+    /// Closed when the writer has ended.
+    ended: watch::Receiver<()>,
 }
 
 impl WalHandle {
@@ -28,18 +30,22 @@ impl WalHandle {
             return Ok(Self::start_task(wal));
         }
         let (writer, queue) = WalWriter::new(wal, None);
+        let (running, ended) = watch::channel(());
         let thread = thread::Builder::new().name("wal".to_owned()).spawn(move || {
+            let _running = running;
             // The queue remembers the failure and tells everybody who waits.
             let _ = writer.run();
         })?;
-        Ok((queue.clone(), Self { queue, thread: Mutex::new(Some(thread)) }))
+        Ok((queue.clone(), Self { queue, thread: Mutex::new(Some(thread)), ended }))
     }
 
     fn start_task(wal: Wal) -> (WalQueue, Self) {
         let arrived = Arc::new(Notify::new());
         let wake = arrived.clone();
         let (mut writer, queue) = WalWriter::new(wal, Some(Box::new(move || wake.notify_one())));
+        let (running, ended) = watch::channel(());
         drop(Runtime::spawn(async move {
+            let _running = running;
             loop {
                 arrived.notified().await;
                 let nanos = Runtime::random() % SIMULATED_SYNC_MAX.as_nanos() as u64;
@@ -50,7 +56,13 @@ impl WalHandle {
                 }
             }
         }));
-        (queue.clone(), Self { queue, thread: Mutex::new(None) })
+        (queue.clone(), Self { queue, thread: Mutex::new(None), ended })
+    }
+
+    /// Waits until the writer has ended: it was stopped, or the log has failed.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let mut ended = self.ended.clone();
+        async move { while ended.changed().await.is_ok() {} }
     }
 
     /// Writes what waits, and ends the writer. Blocks until it has.

@@ -140,6 +140,11 @@ impl LogStore {
         self.shared.queue.failure()
     }
 
+    /// Waits until nothing is written any more: the log was closed, or has failed.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + use<> {
+        self.shared.handle.ended()
+    }
+
     /// Writes what waits, and ends the writer.
     pub(crate) fn close(&self) {
         self.shared.handle.stop();
