@@ -10,7 +10,9 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use keelson_client::{GrpcStore, GrpcStoreConfig, Store as _};
 
-use super::load::{self, Workload};
+use super::load::{self, Load};
+use super::target::Target;
+use super::workload::Workload;
 use super::{ports, report};
 
 /// How long a cluster may take to answer its first linearizable read.
@@ -25,21 +27,12 @@ pub struct Options {
     /// Numbers of members to try.
     #[arg(long, value_delimiter = ',', default_value = "1,3")]
     pub members: Vec<usize>,
-    /// Numbers of clients to try.
-    #[arg(long, value_delimiter = ',', default_value = "1,100,1000")]
-    pub clients: Vec<usize>,
-    /// Kinds of request to try.
-    #[arg(long, value_delimiter = ',', default_value = "put")]
-    pub workload: Vec<Workload>,
-    /// Seconds that each load lasts.
-    #[arg(long, default_value_t = 5)]
-    pub seconds: u64,
+    /// What to load them with.
+    #[command(flatten)]
+    pub load: Load,
     /// Runs of each side.
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
-    /// Bytes of a value.
-    #[arg(long, default_value_t = 256)]
-    pub value_size: usize,
     /// Where the members keep their data while it runs.
     #[arg(long, default_value_os_t = std::env::temp_dir())]
     pub work_dir: PathBuf,
@@ -50,6 +43,7 @@ pub struct Options {
 struct Side {
     rate: Vec<f64>,
     cpu: Vec<f64>,
+    client_cpu: Vec<f64>,
     p50: Vec<f64>,
     p99: Vec<f64>,
     memory: Vec<f64>,
@@ -70,10 +64,12 @@ pub async fn run(options: Options) -> Result<()> {
         "P99 MS",
         "CPU µS A REQUEST",
         "MIB",
+        "CLIENT CPU µS",
     ]);
+    options.load.check()?;
     for members in &options.members {
-        for workload in &options.workload {
-            for clients in &options.clients {
+        for workload in &options.load.workload {
+            for clients in &options.load.clients {
                 let mut sides = [Side::default(), Side::default()];
                 for _ in 0..options.rounds.max(1) {
                     round(&options, &ours, *members, *workload, *clients, &mut sides).await?;
@@ -103,38 +99,26 @@ async fn round(
             0 => Cluster::start(ours, &["store"], members, &options.work_dir).await?,
             _ => Cluster::start(&options.rival, &[], members, &options.work_dir).await?,
         };
-        let load = load::Options {
-            endpoints: cluster.endpoints.clone(),
-            clients: vec![clients],
-            workload: vec![workload],
-            seconds: options.seconds,
-            value_size: options.value_size,
-            keys: 100_000,
-            pids: cluster.children.iter().map(Child::id).collect(),
-            cacert: None,
-            cert: None,
-            key: None,
-            json: false,
-        };
-        let outcome = load::one(&load, workload, clients).await?;
-        if outcome.errors > 0 {
-            eprintln!("warning: {} of the requests failed", outcome.errors);
-        }
+        let target = Target { endpoints: cluster.endpoints.clone(), ..Target::default() };
+        let pids: Vec<u32> = cluster.children.iter().map(Child::id).collect();
+        let outcome = load::one(&target, &options.load, &pids, workload, clients).await?;
+        report::warn(&outcome);
         result.rate.push(outcome.rate());
-        result.cpu.push(outcome.cpu_micros().unwrap_or(0.0));
-        result.p50.push(outcome.latency.value_at_quantile(0.5) as f64 / 1000.0);
-        result.p99.push(outcome.latency.value_at_quantile(0.99) as f64 / 1000.0);
-        result.memory.push(outcome.server_memory.unwrap_or(0) as f64 / f64::from(1 << 20));
+        result.cpu.push(outcome.server_micros().unwrap_or(0.0));
+        result.client_cpu.push(outcome.client_micros());
+        result.p50.push(outcome.millis(0.5));
+        result.p99.push(outcome.millis(0.99));
+        result.memory.push(outcome.took.server_memory.unwrap_or(0) as f64 / f64::from(1 << 20));
     }
     Ok(())
 }
 
 fn rows(table: &mut Table, members: usize, workload: Workload, clients: usize, sides: &[Side; 2]) {
-    let head = || [members.to_string(), report::name(workload).to_owned(), clients.to_string()];
+    let head = || [members.to_string(), workload.name(), clients.to_string()];
     for (name, side) in ["keelson", "rival"].iter().zip(sides) {
         let mut row = head().to_vec();
         row.push((*name).to_owned());
-        let figures = [&side.rate, &side.p50, &side.p99, &side.cpu, &side.memory];
+        let figures = [&side.rate, &side.p50, &side.p99, &side.cpu, &side.memory, &side.client_cpu];
         row.extend(figures.map(|figures| spread(figures)));
         table.add_row(row);
     }
@@ -149,6 +133,7 @@ fn rows(table: &mut Table, members: usize, workload: Workload, clients: usize, s
         ratio(|side| &side.p99),
         ratio(|side| &side.cpu),
         ratio(|side| &side.memory),
+        ratio(|side| &side.client_cpu),
     ]);
     table.add_row(row);
 }

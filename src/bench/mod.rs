@@ -3,12 +3,18 @@
 mod api;
 mod cluster;
 mod compare;
+mod crew;
 mod election;
 mod image;
 mod load;
 mod ports;
 mod process;
 mod report;
+mod requests;
+mod tally;
+mod target;
+mod wire;
+mod workload;
 
 use anyhow::Result;
 use clap::Subcommand;

@@ -11,6 +11,8 @@ pub struct Usage {
     pub cpu: Duration,
     /// Resident bytes now.
     pub memory: u64,
+    /// The most resident bytes since each process started.
+    pub peak: u64,
 }
 
 impl Usage {
@@ -31,7 +33,25 @@ impl Usage {
             let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)?.unwrap_or(4096);
             sum.cpu += Duration::from_secs_f64(ticks as f64 / tick as f64);
             sum.memory += number(21) * u64::try_from(page).unwrap_or(4096);
+            sum.peak += peak(*pid)?;
         }
         Ok(sum)
     }
+}
+
+fn peak(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .with_context(|| format!("process {pid} is not running"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    let kib = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0);
+    Ok(kib << 10)
+}
+
+/// User and system time of this process so far.
+pub fn own_cpu() -> Result<Duration> {
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF)?;
+    let micros = |time: nix::sys::time::TimeVal| {
+        Duration::from_secs(time.tv_sec() as u64) + Duration::from_micros(time.tv_usec() as u64)
+    };
+    Ok(micros(usage.user_time()) + micros(usage.system_time()))
 }
