@@ -26,6 +26,7 @@ mod rounds;
 pub mod runtime;
 mod start;
 mod status;
+mod succession;
 pub mod types;
 
 pub use config::NodeConfig;

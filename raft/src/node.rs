@@ -234,6 +234,13 @@ impl Node {
         })
     }
 
+    /// Hands leadership over to whoever is furthest, where this member leads others; it goes on as
+    /// their follower. Returns when another one leads, or after an election timeout.
+    pub async fn hand_over(&self) {
+        let inner = self.inner.clone();
+        let _ = self.on_own_threads(async move { inner.transfer.to_another().await }).await;
+    }
+
     /// Hands leadership over where there is somebody to take it, and stops.
     pub async fn shutdown(&self) {
         let inner = self.inner.clone();

@@ -69,6 +69,15 @@ impl Peers {
         self.call(leader, Kind::Reconfigure, request).await
     }
 
+    /// Asks a member whether the leader is gone for it too.
+    pub(crate) async fn vacancy(
+        &self,
+        member: u64,
+        question: &pb::Vacancy,
+    ) -> io::Result<pb::VacancyReply> {
+        self.call(member, Kind::Vacancy, question).await
+    }
+
     /// Tells a member that it is none any more, if it can be reached soon.
     pub(crate) async fn farewell(&self, target: u64, member: &Member) {
         let told = Runtime::timeout(FAREWELL_MAX, async {

@@ -32,6 +32,7 @@ use crate::propose::{Propose, Proposer, ProposerTask, Work};
 use crate::reads::ReadsTask;
 use crate::rounds::QUEUE_WAITERS;
 use crate::runtime::{Runtime, current};
+use crate::succession::{QUEUE_ENDS, Succession};
 use crate::types::{Entry, Member, Membership, StoredMembership, Types, log_id, outer_index};
 
 /// Proposals that waited too long are looked for this often.
@@ -204,6 +205,17 @@ async fn assemble(
     }
     drop(Runtime::spawn(snapshots(raft.clone(), snapshot_due, leadership.clone())));
     drop(Runtime::spawn(expire(proposals.clone(), config.request_timeout(), stopped.clone())));
+    let succession = Succession {
+        raft: raft.clone(),
+        log: log.clone(),
+        peers: peers.clone(),
+        leadership: leadership.clone(),
+        membership: membership.clone(),
+        turn: config.election / 10,
+        limit: config.election,
+    };
+    let (ends, ended) = mpsc::channel(QUEUE_ENDS);
+    drop(Runtime::spawn(succession.clone().run(ended)));
     let service = Service {
         cluster_id: config.cluster_id,
         node_id: config.node_id,
@@ -213,6 +225,8 @@ async fn assemble(
         leases: leases.clone(),
         view: view.clone(),
         reconfigurer: reconfigurer.clone(),
+        succession,
+        ends,
         removed,
         http: config.peer_http.take(),
         measures: peers.directory.measures().clone(),

@@ -22,6 +22,8 @@ struct Cluster {
     members: BTreeMap<u64, Member>,
     nodes: BTreeMap<u64, Node>,
     engines: BTreeMap<u64, Arc<SortedMap>>,
+    /// Of the members that start from now on.
+    election: Duration,
 }
 
 impl Cluster {
@@ -38,7 +40,13 @@ impl Cluster {
             listeners.insert(id, listener);
         }
         let dir = tempfile::tempdir().unwrap();
-        let mut cluster = Self { dir, members, nodes: BTreeMap::new(), engines: BTreeMap::new() };
+        let mut cluster = Self {
+            dir,
+            members,
+            nodes: BTreeMap::new(),
+            engines: BTreeMap::new(),
+            election: Duration::from_millis(300),
+        };
         for (id, listener) in listeners {
             cluster.start_member(id, listener).await;
         }
@@ -56,7 +64,7 @@ impl Cluster {
         let mut config = NodeConfig::new(id, 7, self.data_dir(id));
         config.members = self.members.clone();
         config.heartbeat = Duration::from_millis(30);
-        config.election = Duration::from_millis(300);
+        config.election = self.election;
         config.snapshot_entries = 300;
         config.entries_kept = 100;
         config.corrupt_check = Some(Duration::from_millis(50));
@@ -178,6 +186,24 @@ async fn a_write_on_one_is_read_on_all_and_survives_the_leader() {
     for node in cluster.nodes.values() {
         node.propose(put("last", "one")).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_follows_a_leader_whose_process_is_gone_does_not_wait_for_a_timeout() {
+    let mut cluster = Cluster::start().await;
+    let first_leader = cluster.leader().await;
+    cluster.election = Duration::from_secs(3600);
+    for id in (1..=3).filter(|id| *id != first_leader) {
+        cluster.nodes.remove(&id).unwrap().shutdown().await;
+        cluster.restart(id).await;
+        cluster.nodes[&id].read_index().await.unwrap();
+    }
+    assert_eq!(cluster.leader().await, first_leader);
+
+    drop(cluster.nodes.remove(&first_leader));
+    assert_ne!(cluster.leader().await, first_leader);
+    let survivor = cluster.nodes.values().next().unwrap();
+    put_until_done(survivor, "after", "x").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

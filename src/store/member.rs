@@ -310,9 +310,11 @@ pub async fn open(
     Ok(Node::start(config, machine).await?)
 }
 
-/// Ends ports, then consensus.
+/// Hands leadership over while clients are still served, by the next leader then; ends ports, then
+/// consensus.
 pub async fn stop(node: Node, server: EtcdServer) {
     let _over_time = tokio::time::timeout(STOP_MAX, async {
+        node.hand_over().await;
         server.shutdown().await;
         node.shutdown().await;
     })

@@ -114,6 +114,11 @@ impl Directory {
         Ok(channel)
     }
 
+    /// Whether a member answers a connection that is made for that alone.
+    pub(crate) async fn knock(&self, target: u64) -> io::Result<()> {
+        self.connect(target, &Member::default()).await.map(drop)
+    }
+
     /// Logs why a member cannot be reached, once for each reason, and that it can be again.
     fn tell(&self, target: u64, error: Option<&io::Error>) {
         let id = format!("{target:x}");

@@ -37,6 +37,7 @@ pub(crate) enum Kind {
     Reconfigure = 16,
     /// The member that it is sent to has been removed; no reply.
     Farewell = 17,
+    Vacancy = 18,
 }
 
 impl Kind {
@@ -60,6 +61,7 @@ impl Kind {
             Hash,
             Reconfigure,
             Farewell,
+            Vacancy,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == number)

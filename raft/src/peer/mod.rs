@@ -8,7 +8,7 @@ mod network;
 mod server;
 mod sockets;
 mod transport;
-mod wire;
+pub(crate) mod wire;
 
 pub use measures::PeerMeasures;
 pub use sockets::{PeerCheck, PeerListener, PeerSocket, PeerTls, SocketTransport};

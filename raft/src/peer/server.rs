@@ -32,6 +32,7 @@ use crate::membership::{self, Reconfigurer};
 use crate::propose::{Proposer, Work};
 use crate::reads::confirmed_index;
 use crate::runtime::Runtime;
+use crate::succession::Succession;
 use crate::types::{Append, Payload, SnapshotMeta, Types};
 
 /// Replies that wait to be written.
@@ -51,6 +52,9 @@ pub(crate) struct Service {
     pub(crate) leases: Leases,
     pub(crate) view: View,
     pub(crate) reconfigurer: Reconfigurer,
+    pub(crate) succession: Succession,
+    /// Told whose connection has ended.
+    pub(crate) ends: mpsc::Sender<u64>,
     /// Told when another member says that this one has been removed.
     pub(crate) removed: watch::Sender<bool>,
     /// Takes connections of those who speak HTTP.
@@ -107,6 +111,19 @@ impl Service {
         drop(Runtime::spawn(write_frames(writer, inbox)));
         let from = self.greet(&mut reader, &outbox).await?;
         meter.is_of(self.measures.of(from));
+        let served = self.serve_member(from, reader, outbox).await;
+        // Where many have ended at once, one of them is enough.
+        let _ = self.ends.try_send(from);
+        served
+    }
+
+    /// Answers a member's calls until the connection ends.
+    async fn serve_member(
+        &self,
+        from: u64,
+        mut reader: Reader,
+        outbox: mpsc::Sender<Bytes>,
+    ) -> io::Result<()> {
         let mut appends: FuturesUnordered<BoxFuture<'static, Bytes>> = FuturesUnordered::new();
         loop {
             tokio::select! {
@@ -283,6 +300,10 @@ impl Service {
                     frame.call,
                     &self.leases.answer_here(Question::Remaining, wanted.id).await,
                 ))
+            }
+            Kind::Vacancy => {
+                let agreed = self.succession.agrees(frame.decode()?).await?;
+                Ok(reply(frame.call, &pb::VacancyReply { agreed }))
             }
             Kind::Hash => {
                 let wanted: pb::Hash = frame.decode()?;
