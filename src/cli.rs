@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{bench, down, store, up};
+use crate::{bench, check, down, store, up};
 
 /// A whole Kubernetes control plane in one binary, on its own etcd-compatible store.
 #[derive(Debug, Parser)]
@@ -31,6 +31,11 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Hold a recorded history against what a store promises: linearizability, watches, leases, locks.
+    ///
+    /// Exit code 0: every promise is kept; 1: one is broken, or the file cannot be read; 3: that
+    /// could not be decided.
+    Check(check::Options),
     /// Measure a store or a whole control plane: rate, latency, CPU, memory, start.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -61,6 +66,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Command::Up(options) => ended(up::run(*options)),
         Command::Down(options) => ended(down::run(&options)),
         Command::Store { arguments } => store::run(&arguments),
+        Command::Check(options) => check::run(&options),
         Command::Bench(bench) => ended(
             tokio::runtime::Builder::new_multi_thread()
                 .enable_all()

@@ -1,6 +1,7 @@
 //! The built binary, driven end to end by clients that nobody here wrote.
 
 mod bad_input;
+mod check;
 mod kill_run;
 mod kubectl_changes;
 mod kubectl_ends;

@@ -1,14 +1,13 @@
 //! Linearizability of registers: is there an order of the operations, each between its call and its
 //! return, in which every read sees the last write?
-//!
-//! The search takes any operation that was called before the first return that is still open,
-//! applies it, and goes on; it remembers which sets of operations with which value it has tried.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use thiserror::Error;
 
+use crate::deed::{Deed, Step, Told};
 use crate::history::{Action, History, Operation};
+use crate::search::{Order, order};
 
 /// A key whose operations have no such order.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -47,169 +46,48 @@ impl Violation {
 pub fn check_registers(history: &History) -> Result<(), Box<Violation>> {
     let mut keys: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
     for operation in &history.operations {
-        // A read that was never answered says nothing.
-        if operation.returned.is_some() || !matches!(operation.action, Action::Read(_)) {
-            keys.entry(&operation.key).or_default().push(operation);
-        }
+        keys.entry(&operation.key).or_default().push(operation);
     }
     for (key, mut operations) in keys {
         operations.sort_by_key(|operation| operation.called);
-        check_register(key, &operations)?;
+        let deeds: Vec<Deed> = operations.iter().map(|one| Deed::from(*one)).collect();
+        if let Order::None { longest, stuck } = order(&deeds, u64::MAX) {
+            return Err(Box::new(Violation {
+                key: key.to_owned(),
+                operations: operations.iter().map(|one| (*one).clone()).collect(),
+                longest,
+                stuck: operations[stuck].clone(),
+            }));
+        }
     }
     Ok(())
 }
 
-/// A step of the search that may have to be taken back.
-struct Step {
-    operation: usize,
-    value: Option<String>,
-    /// What else could have been done in its place, the best last.
-    others: Vec<usize>,
-}
-
-fn check_register(key: &str, operations: &[&Operation]) -> Result<(), Box<Violation>> {
-    let mut done = Set::new(operations.len());
-    let mut value: Option<String> = None;
-    let mut steps: Vec<Step> = Vec::new();
-    let mut tried: BTreeSet<(Set, Option<String>)> = BTreeSet::new();
-    let mut longest = (0, 0);
-    let mut next: Option<Vec<usize>> = None;
-    loop {
-        // The first return among what is open: nothing called after it may come before it.
-        let Some((deadline, first_to_return)) = first_return(operations, &done) else {
-            return Ok(());
+impl From<&Operation> for Deed {
+    fn from(operation: &Operation) -> Self {
+        let Operation { client, key, action, called, returned } = operation;
+        let mut deed = Self {
+            client: client.to_string(),
+            called: *called,
+            returned: *returned,
+            label: format!("{action:?} {key}"),
+            ..Self::default()
         };
-        if steps.len() >= longest.0 {
-            longest = (steps.len(), first_to_return);
-        }
-        let mut choices = next
-            .take()
-            .unwrap_or_else(|| candidates(operations, &done, value.as_deref(), deadline));
-        let mut taken = None;
-        while let Some(at) = choices.pop() {
-            let Some(after) = apply(&operations[at].action, value.as_ref()) else { continue };
-            done.put(at);
-            if tried.insert((done.clone(), after.clone())) {
-                taken = Some((at, after));
-                break;
+        let mut reads = Vec::new();
+        match action {
+            Action::Write(value) => deed.then = vec![Step::Write(key.clone(), Some(value.clone()))],
+            Action::Delete => deed.then = vec![Step::Write(key.clone(), None)],
+            Action::Swap { from, to } => {
+                deed.compares = vec![(key.clone(), from.clone())];
+                deed.then = vec![Step::Write(key.clone(), to.clone())];
             }
-            done.take(at);
+            Action::Read(value) => {
+                deed.then = vec![Step::Read(key.clone())];
+                reads.push(value.clone());
+            }
         }
-        if let Some((operation, after)) = taken {
-            let before = std::mem::replace(&mut value, after);
-            steps.push(Step { operation, value: before, others: choices });
-            continue;
-        }
-        let Some(step) = steps.pop() else {
-            return Err(Box::new(Violation {
-                key: key.to_owned(),
-                operations: operations.iter().map(|one| (*one).clone()).collect(),
-                longest: longest.0,
-                stuck: operations[longest.1].clone(),
-            }));
-        };
-        done.take(step.operation);
-        value = step.value;
-        next = Some(step.others);
-    }
-}
-
-/// The first return among what is not done, and whose it is.
-fn first_return(operations: &[&Operation], done: &Set) -> Option<(u64, usize)> {
-    let mut first: Option<(u64, usize)> = None;
-    for (at, operation) in operations.iter().enumerate().skip(done.first_out()) {
-        // They stand in the order of their calls: whoever is called after a return returns later.
-        if first.is_some_and(|(returned, _)| operation.called > returned) {
-            break;
-        }
-        if let Some(returned) = operation.returned
-            && !done.has(at)
-        {
-            first = Some(first.unwrap_or((returned, at)).min((returned, at)));
-        }
-    }
-    first
-}
-
-/// What may come next, the best last. A read that sees the value may always come at once, so it is
-/// the only choice; of the others, what must be done soonest is best, and what may never have
-/// happened is tried only for a read that needs it.
-fn candidates(
-    operations: &[&Operation],
-    done: &Set,
-    value: Option<&str>,
-    deadline: u64,
-) -> Vec<usize> {
-    let called_by_then = |at: &usize| operations[*at].called <= deadline;
-    let may = || {
-        let called = (done.first_out()..operations.len()).take_while(called_by_then);
-        called.filter(|at| !done.has(*at))
-    };
-    let sees = |at: &usize| match &operations[*at].action {
-        Action::Read(read) => read.as_deref() == value,
-        Action::Write(_) | Action::Delete | Action::Swap { .. } => false,
-    };
-    if let Some(read) = may().find(sees) {
-        return vec![read];
-    }
-    let needed = |at: &usize| {
-        let result = match &operations[*at].action {
-            Action::Write(written) => Some(written.as_str()),
-            Action::Delete => None,
-            Action::Swap { to, .. } => to.as_deref(),
-            Action::Read(_) => return false,
-        };
-        operations[*at].returned.is_some()
-            || (done.first_out()..operations.len()).any(|other| {
-                !done.has(other)
-                    && other != *at
-                    && matches!(&operations[other].action,
-                        Action::Read(seen) | Action::Swap { from: seen, .. }
-                        if seen.as_deref() == result)
-            })
-    };
-    let mut choices: Vec<usize> = may().filter(needed).collect();
-    choices.sort_by_key(|at| std::cmp::Reverse(operations[*at].returned.unwrap_or(u64::MAX)));
-    choices
-}
-
-/// The value afterwards; `None` when the action contradicts the value before.
-#[allow(clippy::option_option, reason = "contradiction, or a value that may be absent")]
-fn apply(action: &Action, value: Option<&String>) -> Option<Option<String>> {
-    match action {
-        Action::Write(written) => Some(Some(written.clone())),
-        Action::Delete => Some(None),
-        Action::Read(read) => (read.as_ref() == value).then(|| read.clone()),
-        Action::Swap { from, to } => (from.as_ref() == value).then(|| to.clone()),
-    }
-}
-
-/// A set of operations.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Set(Vec<u64>);
-
-impl Set {
-    fn new(size: usize) -> Self {
-        Self(vec![0; size.div_ceil(64)])
-    }
-
-    fn has(&self, at: usize) -> bool {
-        self.0[at / 64] >> (at % 64) & 1 == 1
-    }
-
-    /// Where the first one stands that is not in the set.
-    fn first_out(&self) -> usize {
-        let full = self.0.iter().take_while(|word| **word == u64::MAX).count();
-        let rest = self.0.get(full).map_or(0, |word| word.trailing_ones() as usize);
-        full * 64 + rest
-    }
-
-    fn put(&mut self, at: usize) {
-        self.0[at / 64] |= 1 << (at % 64);
-    }
-
-    fn take(&mut self, at: usize) {
-        self.0[at / 64] &= !(1 << (at % 64));
+        deed.told = returned.map(|_| Told { succeeded: true, reads });
+        deed
     }
 }
 

@@ -74,6 +74,15 @@ impl Log {
         Ok(Self { events, keys })
     }
 
+    /// Of events that are not the whole history: what some watchers were told, in order.
+    pub fn partial(events: Vec<Event>) -> Self {
+        let mut keys: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for (place, event) in events.iter().enumerate() {
+            keys.entry(event.key).or_default().push(place);
+        }
+        Self { events, keys }
+    }
+
     /// All events.
     pub fn events(&self) -> &[Event] {
         &self.events
@@ -97,6 +106,14 @@ impl Log {
         after.checked_sub(1).map(|at| &self.events[places[at]])
     }
 
+    /// The events of a key from one revision to another, both included.
+    pub fn changes(&self, key: u64, from: i64, to: i64) -> impl Iterator<Item = &Event> {
+        let places = self.keys.get(&key).map_or(&[][..], Vec::as_slice);
+        let first = places.partition_point(|place| self.events[*place].revision < from);
+        let span = places[first..].iter().map(|place| &self.events[*place]);
+        span.take_while(move |event| event.revision <= to)
+    }
+
     /// A key as it was at a revision; `None`: it was not there.
     pub fn state(&self, key: u64, revision: i64) -> Option<Stored> {
         self.last_change(key, revision).and_then(|event| event.now)
@@ -107,10 +124,7 @@ impl Log {
         if self.state(key, from) == state {
             return true;
         }
-        let places = self.keys.get(&key).map_or(&[][..], Vec::as_slice);
-        let later = places.partition_point(|place| self.events[*place].revision <= from);
-        let span = places[later..].iter().map(|place| &self.events[*place]);
-        span.take_while(|event| event.revision <= to).any(|event| event.now == state)
+        self.changes(key, from + 1, to).any(|event| event.now == state)
     }
 }
 

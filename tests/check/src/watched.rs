@@ -82,9 +82,15 @@ pub enum WatchFlaw {
 
 /// Checks a watcher against the log, to the log's end.
 pub fn check_watcher(log: &Log, watched: &Watched) -> Result<(), WatchFlaw> {
+    check_watcher_until(log, watched, log.last())
+}
+
+/// Checks a watcher against the log as far as a revision.
+pub fn check_watcher_until(log: &Log, watched: &Watched, until: i64) -> Result<(), WatchFlaw> {
     let watcher = watched.name.clone();
     let own = |event: &&Event| {
-        event.revision >= watched.from && (watched.keys.0..watched.keys.1).contains(&event.key)
+        (watched.from..=until).contains(&event.revision)
+            && (watched.keys.0..watched.keys.1).contains(&event.key)
     };
     let mut wanted = log.events().iter().filter(own).copied().peekable();
     let mut passed = watched.from - 1;
