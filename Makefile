@@ -32,10 +32,14 @@ test: test-packages kubectl failpoints ## every crate's tests, then the built bi
 	cargo build --release --workspace
 	$(CLIENTS) KEELSON_FAILPOINTS=$(FAILPOINTS) cargo test --release --workspace --all-targets
 
-test-nightly: test ## on top of it: every place of a log damaged, a hundred seeds, a hundred kills of a leader
+test-nightly: test ## on top of it: every place of a log damaged, a hundred seeds, hundreds of kills of a leader, slow disks
 	KEELSON_WAL_POSITIONS=all cargo test --release --workspace --lib wal::every_byte
 	KEELSON_SEEDS=1..101 cargo test --release --workspace --test seeds
 	KEELSON_KILLS=100 cargo test --release --workspace --test e2e kill_run -- --nocapture
+	KEELSON_KILLS=100 KEELSON_HEARTBEAT_MS=20 KEELSON_ELECTION_MS=100 \
+		cargo test --release --workspace --test e2e kill_run -- --nocapture
+	KEELSON_FAILPOINTS=$(FAILPOINTS) KEELSON_STEADY_SECONDS=600 \
+		cargo test --release --workspace --test e2e steady -- --nocapture
 
 bench: build test-packages ## a whole control plane's cost, then the store beside Debian's etcd
 	$(SUDO) $(BINARY) bench cluster

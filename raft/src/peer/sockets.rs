@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::TcpUserTimeout;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
@@ -18,6 +20,9 @@ use crate::types::Member;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What was sent and nobody has received for so long ends a connection. After a cut that lasted the
+/// kernel's own next try may be minutes away: a new connection is there at once.
+const UNRECEIVED_MAX: Duration = Duration::from_secs(10);
 
 /// Certificates of the peer transport.
 #[derive(Debug, Clone)]
@@ -101,7 +106,7 @@ impl Listening {
         match self {
             Self::Tcp(listener) => {
                 let (stream, from) = listener.accept().await?;
-                stream.set_nodelay(true)?;
+                prepare(&stream)?;
                 Ok((Box::new(stream), Some(from)))
             }
             Self::Unix(listener) => {
@@ -153,7 +158,7 @@ impl SocketTransport {
         } else {
             let from = self.tls.as_ref().and_then(|tls| tls.local);
             let stream = within(CONNECT_TIMEOUT, connect_from(from, address)).await?;
-            stream.set_nodelay(true)?;
+            prepare(&stream)?;
             Box::new(stream)
         };
         if !secure {
@@ -223,6 +228,13 @@ async fn handshake(tls: PeerTls, stream: Stream, from: From) -> Handshake {
         Ok(secured(stream))
     });
     (from, ended.await)
+}
+
+/// What every connection between members has set.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let millis = u32::try_from(UNRECEIVED_MAX.as_millis()).unwrap_or(u32::MAX);
+    Ok(setsockopt(stream, TcpUserTimeout, &millis)?)
 }
 
 /// Connects, from an address of choice.

@@ -31,9 +31,14 @@ pub(super) struct Stage {
 impl Stage {
     /// Of so many members, none of which is started.
     pub(super) fn new(count: usize) -> Result<Self> {
+        Self::with(count, &FLAGS.map(str::to_owned))
+    }
+
+    /// The same with other flags.
+    pub(super) fn with(count: usize, flags: &[String]) -> Result<Self> {
         let binary = failpoint_binary()?;
         let dir = scratch::dir("failpoints")?;
-        let (endpoints, flags) = founders(dir.path(), count, "http", &FLAGS.map(str::to_owned))?;
+        let (endpoints, flags) = founders(dir.path(), count, "http", flags)?;
         let address = |port| format!("127.0.0.1:{port}");
         let addresses = ports::free(count)?.into_iter().map(address).collect();
         let processes = (0..count).map(|_| None).collect();
