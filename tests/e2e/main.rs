@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod check;
+mod disk_faults;
 mod kill_run;
 mod kubectl_changes;
 mod kubectl_ends;

@@ -12,9 +12,11 @@ pub mod pods;
 pub mod ports;
 pub mod registry;
 pub mod scratch;
+pub mod small_disk;
 pub mod store;
 pub mod table;
 pub mod wait;
+pub mod wall_clock;
 pub mod workload;
 
 pub use cluster::{Cluster, Settings};

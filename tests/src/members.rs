@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use keelson_client::{GrpcStore, GrpcStoreConfig, Store as _};
+use keelson_proto::etcdserverpb as pb;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pb::maintenance_client::MaintenanceClient;
 
 use crate::cluster::binary;
 use crate::{ports, scratch, wait};
@@ -21,6 +23,8 @@ pub struct Members {
     endpoints: Vec<String>,
     dir: tempfile::TempDir,
     paused: BTreeSet<usize>,
+    /// What is in each one's environment beside ours.
+    variables: Vec<Vec<(String, String)>>,
 }
 
 impl Members {
@@ -31,10 +35,23 @@ impl Members {
 
     /// The same with another scheme between the members, and flags beside the usual ones.
     pub async fn start_with(count: usize, scheme: &str, flags: &[String]) -> Result<Self> {
-        let dir = scratch::dir("members")?;
+        let variables = vec![Vec::new(); count];
+        Self::start_in(scratch::dir("members")?, scheme, flags, variables).await
+    }
+
+    /// The same below a directory, whose `m0` and so on may be there already; as many as there are
+    /// environments.
+    pub async fn start_in(
+        dir: tempfile::TempDir,
+        scheme: &str,
+        flags: &[String],
+        variables: Vec<Vec<(String, String)>>,
+    ) -> Result<Self> {
+        let count = variables.len();
         let (endpoints, arguments) = founders(dir.path(), count, scheme, flags)?;
         let children = (0..count).map(|_| None).collect();
-        let mut members = Self { children, arguments, endpoints, dir, paused: BTreeSet::new() };
+        let paused = BTreeSet::new();
+        let mut members = Self { children, arguments, endpoints, dir, paused, variables };
         for index in 0..count {
             members.start_one(index)?;
         }
@@ -50,6 +67,7 @@ impl Members {
         let child = Command::new(binary())
             .arg("store")
             .args(&self.arguments[index])
+            .envs(self.variables[index].iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -130,6 +148,25 @@ impl Members {
             wait::until("the member to end", Duration::from_secs(20), || Ok(child.try_wait()?))?;
         self.children[index] = None;
         Ok(status.code().unwrap_or(-1))
+    }
+
+    /// Has a member lead, and waits until it does.
+    pub async fn lead(&self, index: usize) -> Result<()> {
+        let own = self.client(index)?.status().await?.header.map_or(0, |header| header.member_id);
+        let end = std::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            let leader = self.leader(index).await?;
+            if leader == Some(index) {
+                return Ok(());
+            }
+            anyhow::ensure!(std::time::Instant::now() < end, "{index} does not lead: {leader:?}");
+            if let Some(leader) = leader {
+                let mut old = MaintenanceClient::connect(self.endpoints[leader].clone()).await?;
+                // It may have to catch up first.
+                let _later = old.move_leader(pb::MoveLeaderRequest { target_id: own }).await;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// The index of the member that leads, as member `ask` knows it.

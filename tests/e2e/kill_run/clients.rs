@@ -83,7 +83,7 @@ impl Client {
 
     async fn ask(&mut self, key: u64, wish: Wish) -> Told {
         let called = self.run.now();
-        let told = match send(&self.stores[self.at], key, wish).await {
+        let told = match send(&self.stores[self.at], key, wish, self.run.value_bytes).await {
             Ok(told) => told,
             Err(error) => {
                 self.at = (self.at + 1) % self.stores.len();
@@ -99,13 +99,18 @@ impl Client {
     }
 }
 
-async fn send(store: &GrpcStore, number: u64, wish: Wish) -> Result<Told, StoreError> {
+async fn send(
+    store: &GrpcStore,
+    number: u64,
+    wish: Wish,
+    value_bytes: usize,
+) -> Result<Told, StoreError> {
     let revision = |header: Option<pb::ResponseHeader>| header.map_or(0, |header| header.revision);
     let get = pb::RangeRequest { key: key(number).into(), ..Default::default() };
     let delete = pb::DeleteRangeRequest { key: key(number).into(), ..Default::default() };
     let put = |value: u64| pb::PutRequest {
         key: key(number).into(),
-        value: value.to_string().into(),
+        value: format!("{value:0>value_bytes$}").into(),
         ..Default::default()
     };
     let (changed, then) = match wish {

@@ -1,8 +1,10 @@
-//! The kill run: two hundred clients and many watchers at three members whose leader is killed
-//! again and again; then everything that anybody was told is checked against the store's history.
+//! The kill run: two hundred clients and many watchers at three members that are killed, one or
+//! all, that are stopped for a while, and whose clocks jump; then everything that anybody was told
+//! is checked against the store's history.
 
 pub(crate) mod clients;
 mod killer;
+pub(crate) mod load;
 pub(crate) mod watchers;
 
 use std::sync::Arc;
@@ -10,28 +12,31 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use keelson_check::{Event, Log, Request, Told, check_registers, check_requests, check_watcher};
-use keelson_client::{GrpcStore, Store as _};
+use keelson_check::{Request, Told};
 use keelson_proto::etcdserverpb as pb;
-use keelson_tests::Members;
+use keelson_tests::wall_clock::WallClocks;
+use keelson_tests::{Members, scratch};
 use pb::maintenance_client::MaintenanceClient;
-use rand::{Rng as _, SeedableRng as _};
+use rand::SeedableRng as _;
+
+use killer::{Blow, Killer};
+use load::Load;
 
 /// Clients at once.
 const CLIENTS: u64 = 200;
 /// Keys they share.
 pub(crate) const KEYS: u64 = 300;
-/// Kills, where nothing else is asked for by [`KILLS`].
-const KILLS_DEFAULT: usize = 10;
-/// Acknowledged writes for each kill, at least.
-const WRITES_A_KILL: u64 = 1000;
-/// How many kills.
+/// Blows, where nothing else is asked for by [`KILLS`].
+const ROUNDS_DEFAULT: usize = 20;
+/// Acknowledged writes for each of them, at least.
+const WRITES_A_ROUND: u64 = 500;
+/// How many blows.
 const KILLS: &str = "KEELSON_KILLS";
 /// Milliseconds between heartbeats, and without a leader until an election: etcd's, where nothing
 /// else is asked for.
 const HEARTBEAT: &str = "KEELSON_HEARTBEAT_MS";
 const ELECTION: &str = "KEELSON_ELECTION_MS";
-/// The seed of what clients do and of when the leader is killed.
+/// The seed of what clients do, and of who is struck when and how.
 const SEED: &str = "KEELSON_KILL_SEED";
 
 /// What all tasks of a run share.
@@ -42,15 +47,22 @@ pub(crate) struct Run {
     pub(crate) acknowledged: AtomicU64,
     /// The last value given out.
     values: AtomicU64,
+    /// Zeros are put before a value up to this size.
+    value_bytes: usize,
 }
 
 impl Run {
     pub(crate) fn new() -> Self {
+        Self::with_values(0)
+    }
+
+    pub(crate) fn with_values(value_bytes: usize) -> Self {
         Self {
             started: Instant::now(),
             stop: AtomicBool::new(false),
             acknowledged: AtomicU64::new(0),
             values: AtomicU64::new(0),
+            value_bytes,
         }
     }
 
@@ -69,14 +81,14 @@ fn number<T: std::str::FromStr>(name: &str, default: T) -> T {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn leaders_are_killed_under_load_and_every_promise_is_kept() -> Result<()> {
-    let kills = number(KILLS, KILLS_DEFAULT);
+async fn members_are_killed_and_stopped_under_load_and_every_promise_is_kept() -> Result<()> {
+    let rounds = number(KILLS, ROUNDS_DEFAULT);
     let seed = number(SEED, rand::random());
-    println!("{KILLS}={kills} {SEED}={seed}");
-    run(kills, seed).await.with_context(|| format!("{KILLS}={kills} {SEED}={seed}"))
+    println!("{KILLS}={rounds} {SEED}={seed}");
+    run(rounds, seed).await.with_context(|| format!("{KILLS}={rounds} {SEED}={seed}"))
 }
 
-async fn run(kills: usize, seed: u64) -> Result<()> {
+async fn run(rounds: usize, seed: u64) -> Result<()> {
     // Small snapshots, so that some members come back by one.
     let (heartbeat, election) = (number(HEARTBEAT, 100), number(ELECTION, 1000));
     let flags = [
@@ -85,56 +97,58 @@ async fn run(kills: usize, seed: u64) -> Result<()> {
         format!("--heartbeat-interval={heartbeat}"),
         format!("--election-timeout={election}"),
     ];
-    let mut members = Members::start_with(3, "http", &flags).await?;
-    let run = Arc::new(Run::new());
+    let dir = scratch::dir("members")?;
+    let clocks = WallClocks::new(dir.path(), 3)?;
+    let variables = (0..3).map(|index| clocks.variables(index)).collect();
+    let mut members = Members::start_in(dir, "http", &flags, variables).await?;
     let mut random = rand::rngs::SmallRng::seed_from_u64(seed);
-    let mut clients = Vec::new();
-    for client in 0..CLIENTS {
-        let random = rand::rngs::SmallRng::seed_from_u64(random.random());
-        let client = clients::Client::new(client, stores(&members)?, Arc::clone(&run), random);
-        clients.push(tokio::spawn(client.run()));
-    }
-    let mut watchers = watchers::Watchers::new(stores(&members)?);
-    watchers.open_early();
+    let mut load = Load::start(&members, CLIENTS, 0, &mut random)?;
+    let (run, started) = (Arc::clone(&load.run), Instant::now());
 
-    let killed = killer::kill(&mut members, kills, &run, &mut watchers, &mut random).await?;
-    let wanted = WRITES_A_KILL * kills as u64;
+    let blows = Killer { members: &mut members, clocks: &clocks, random: &mut random };
+    let struck = blows.strike(rounds, &mut load).await?;
+    let wanted = WRITES_A_ROUND * rounds as u64;
     wait_until(|| run.acknowledged.load(Ordering::Relaxed) >= wanted, "enough writes").await?;
-    run.stop.store(true, Ordering::Relaxed);
-    let took = run.started.elapsed();
-    let mut requests = Vec::new();
-    for client in clients {
-        requests.extend(client.await?);
-    }
-
-    let log = common_log(&members).await?;
-    equal_hashes(members.endpoints(), log.last()).await?;
-    let counts = check_requests(&log, &requests)?;
-    check_registers(&keelson_check::registers(&log, &requests))?;
-    let watched = watchers.end(&log).await?;
-    for watcher in &watched {
-        check_watcher(&log, watcher)?;
-    }
-    ensure!(counts.acknowledged as u64 >= wanted, "{counts:?} of {wanted}");
+    let took = started.elapsed();
+    let kept = load.check(&members).await?;
+    ensure!(kept.counts.acknowledged as u64 >= wanted, "{:?} of {wanted}", kept.counts);
+    ensure!(logged_at_other_hours(&members)? || rounds < Blow::ALL.len(), "no clock has jumped");
     println!(
-        "{} kills in {} s: {counts:?}, {} events to each of {} watchers of all or a part",
-        killed.len(),
+        "{} blows in {} s: {:?}, {} events to each of {} watchers of all or a part",
+        struck.len(),
         took.as_secs(),
-        log.events().len(),
-        watched.len(),
+        kept.counts,
+        kept.events,
+        kept.watchers,
     );
-    let mut pauses = pauses(&killed, &requests);
-    pauses.sort_unstable();
-    println!(
-        "from a kill to the next acknowledged write: median {} ms, most {} ms",
-        pauses[pauses.len() / 2] / 1000,
-        pauses[pauses.len() - 1] / 1000
-    );
+    for blow in Blow::ALL {
+        let times: Vec<u64> =
+            struck.iter().filter(|(kind, _)| *kind == blow).map(|(_, at)| *at).collect();
+        let mut pauses = pauses(&times, &kept.requests);
+        pauses.sort_unstable();
+        let Some(longest) = pauses.last() else { continue };
+        println!(
+            "{blow:?}: {} times; to the next acknowledged write: median {} ms, most {} ms",
+            times.len(),
+            pauses[pauses.len() / 2] / 1000,
+            longest / 1000
+        );
+    }
     Ok(())
 }
 
-fn stores(members: &Members) -> Result<Vec<GrpcStore>> {
-    (0..members.endpoints().len()).map(|index| members.client(index)).collect()
+/// Whether members have logged at a time that is not that of this machine.
+fn logged_at_other_hours(members: &Members) -> Result<bool> {
+    let now = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H"]).output()?;
+    let now = String::from_utf8(now.stdout)?;
+    let mut hours = std::collections::BTreeSet::new();
+    for index in 0..members.endpoints().len() {
+        let log = std::fs::read_to_string(members.log(index))?;
+        let times = log.lines().filter_map(|line| line.split_once("\"ts\":\"")?.1.get(..13));
+        hours.extend(times.map(str::to_owned));
+    }
+    // The run may have begun in the hour before.
+    Ok(hours.len() > 2 && hours.contains(now.trim()))
 }
 
 pub(crate) async fn wait_until(condition: impl Fn() -> bool, what: &str) -> Result<()> {
@@ -144,21 +158,6 @@ pub(crate) async fn wait_until(condition: impl Fn() -> bool, what: &str) -> Resu
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
-}
-
-/// The whole history up to now, which must be the same at every member.
-async fn common_log(members: &Members) -> Result<Log> {
-    let mut first: Option<Vec<Event>> = None;
-    let last = members.client(0)?.revision().await?;
-    for index in 0..members.endpoints().len() {
-        members.ready(index).await?;
-        let events = watchers::history(&members.client(index)?, last).await?;
-        match &first {
-            None => first = Some(events),
-            Some(first) => ensure!(*first == events, "member {index} has another history"),
-        }
-    }
-    Ok(Log::new(first.context("a member")?)?)
 }
 
 pub(crate) async fn equal_hashes(endpoints: &[String], revision: i64) -> Result<()> {
@@ -172,13 +171,13 @@ pub(crate) async fn equal_hashes(endpoints: &[String], revision: i64) -> Result<
     Ok(())
 }
 
-/// For each kill: microseconds until a write was answered that had been asked for after it.
-fn pauses(killed: &[u64], requests: &[Request]) -> Vec<u64> {
+/// For each blow: microseconds until a write was answered that had been asked for after it.
+fn pauses(struck: &[u64], requests: &[Request]) -> Vec<u64> {
     let writes = requests.iter().filter(|request| matches!(request.told, Told::Done(_)));
     let writes: Vec<(u64, u64)> = writes.map(|write| (write.called, write.returned)).collect();
-    let pause = |kill: &u64| {
-        let after = writes.iter().filter(|(called, _)| called > kill);
-        after.map(|(_, returned)| returned - kill).min()
+    let pause = |blow: &u64| {
+        let after = writes.iter().filter(|(called, _)| called > blow);
+        after.map(|(_, returned)| returned - blow).min()
     };
-    killed.iter().filter_map(pause).collect()
+    struck.iter().filter_map(pause).collect()
 }

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// All watchers of a run.
-pub(super) struct Watchers {
+pub(crate) struct Watchers {
     stores: Vec<GrpcStore>,
     open: Vec<(Watched, JoinHandle<Vec<Answer>>)>,
     late: usize,
