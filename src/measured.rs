@@ -161,4 +161,8 @@ impl<E: Engine> Engine for MeasuredEngine<E> {
     fn approximate_size(&self) -> u64 {
         self.engine.approximate_size()
     }
+
+    fn is_write_stalled(&self) -> bool {
+        self.engine.is_write_stalled()
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Every crate, and which of ours it may name.
-const EDGES: [(&str, &[&str]); 14] = [
+const EDGES: [(&str, &[&str]); 15] = [
     ("proto", &[]),
     ("storage/failpoint", &[]),
     ("storage", &["keelson-failpoint", "keelson-proto"]),
@@ -19,8 +19,10 @@ const EDGES: [(&str, &[&str]); 14] = [
             "keelson-storage",
             "keelson-raft",
             "keelson-client",
+            "keelson-http2",
         ],
     ),
+    ("api/http2", &[]),
     ("api/kube", &["keelson-client", "keelson-proto"]),
     ("controllers/runtime", &[]),
     ("controllers", &["keelson-controller-runtime"]),

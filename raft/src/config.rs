@@ -83,7 +83,7 @@ impl NodeConfig {
             peer_tls: None,
             transport: None,
             disk: Arc::new(RealDisk),
-            threads: 2,
+            threads: 1,
             // Replaying them takes a fraction of a second.
             snapshot_entries: 100_000,
             snapshot_bytes: 64 * 1024 * 1024,

@@ -66,6 +66,10 @@ pub(crate) struct Machine {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Failure(Arc<Mutex<Option<String>>>);
 
+/// More entries at once are applied beside the consensus tasks, whose heartbeats do not wait for
+/// what may have to be read from a disk; fewer are done before another thread would have begun.
+const APPLIED_HERE_MAX: usize = 16;
+
 impl Machine {
     pub(crate) fn new(
         machine: StateMachine,
@@ -229,7 +233,12 @@ impl RaftStateMachine<Types> for Machine {
             batch.push(entry);
             responders.extend(responder);
         }
-        self.apply_now(&batch)?;
+        if batch.len() < APPLIED_HERE_MAX && !self.view.is_write_stalled() {
+            self.apply_now(&batch)?;
+        } else {
+            let machine = self.clone();
+            blocking(move || machine.apply_now(&batch)).await??;
+        }
         for responder in responders {
             responder.send(Applied);
         }

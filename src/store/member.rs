@@ -41,11 +41,18 @@ pub fn run(config: &Config) -> Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("store")
+        .worker_threads(workers())
         .build()
         .context("start the runtime")?;
     let ended = runtime.block_on(member(config, &dir));
     runtime.shutdown_timeout(STOP_MAX);
     ended
+}
+
+/// Threads that serve clients. Consensus and the log have their own; and a request that another
+/// thread takes up costs more than most requests do.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
 
 async fn member(config: &Config, dir: &Path) -> Result<u8> {

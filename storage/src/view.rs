@@ -142,6 +142,11 @@ impl View {
         self.shared.engine.approximate_size()
     }
 
+    /// Whether the engine would hold a write up now.
+    pub fn is_write_stalled(&self) -> bool {
+        self.shared.engine.is_write_stalled()
+    }
+
     /// Rewrites the engine's files, to give back what dropped data still take. May take long.
     pub fn defragment(&self) -> Result<(), EngineError> {
         self.shared.engine.defragment()

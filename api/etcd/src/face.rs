@@ -143,12 +143,18 @@ impl EtcdFace {
         certificate: Option<&Arc<Credentials>>,
     ) -> Self {
         let enabled = self.node().view().is_auth_enabled();
-        let token = enabled.then(|| Credentials::token(headers)).flatten();
-        let caller = match (token, certificate) {
-            (Some(token), _) => Caller::Known(Arc::new(token)),
-            (None, Some(certificate)) => Caller::Known(certificate.clone()),
-            (None, None) => Caller::Unknown,
-        };
+        let token = enabled.then(|| Credentials::token(headers)).flatten().map(Arc::new);
+        self.shown(token.as_ref(), certificate)
+    }
+
+    /// The same face for the client who shows these.
+    pub(crate) fn shown(
+        &self,
+        token: Option<&Arc<Credentials>>,
+        certificate: Option<&Arc<Credentials>>,
+    ) -> Self {
+        let caller =
+            token.or(certificate).map_or(Caller::Unknown, |one| Caller::Known(one.clone()));
         Self { inner: self.inner.clone(), caller, remote: self.remote.clone() }
     }
 

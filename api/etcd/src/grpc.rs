@@ -148,7 +148,7 @@ pub(crate) fn needs_leader(headers: &http::HeaderMap) -> bool {
 
 /// The client's deadline, relative.
 // upstream: gRPC over HTTP/2, "grpc-timeout"
-fn timeout(headers: &http::HeaderMap) -> Option<Duration> {
+pub(crate) fn timeout(headers: &http::HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let number: u64 = digits.parse().ok()?;

@@ -5,7 +5,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod auth;
-mod authority;
+mod begun;
+mod client;
 mod cluster;
 mod codec;
 mod election;
@@ -21,7 +22,6 @@ mod lease;
 mod lock;
 mod maintenance;
 mod metrics;
-mod pings;
 mod queue;
 mod quota;
 mod routes;

@@ -1,5 +1,8 @@
 //! Where a call goes: gRPC methods by path.
 
+use std::str::Utf8Error;
+
+use http::HeaderMap;
 use keelson_failpoint::failpoint;
 use tonic::Status;
 
@@ -19,13 +22,18 @@ const LEARNERS_ANSWER: [&str; 5] = [
     "/grpc.health.v1.Health/Watch",
 ];
 
+/// What a client says to be.
+pub(crate) fn client_version(headers: &HeaderMap) -> Result<&str, Utf8Error> {
+    let version = headers.get("client-api-version");
+    version.map_or(Ok("unknown"), |version| std::str::from_utf8(version.as_bytes()))
+}
+
 /// Answers one call.
 pub(crate) async fn grpc(face: EtcdFace, request: Incoming) -> Outgoing {
     let certificate = request.extensions().get::<Certificate>();
     let face = face.on_behalf(request.headers(), certificate.map(|one| &one.0));
     let method = face.metrics().started(request.uri().path());
-    let version = request.headers().get("client-api-version");
-    match version.map_or(Ok("unknown"), |version| std::str::from_utf8(version.as_bytes())) {
+    match client_version(request.headers()) {
         Ok(version) => face.metrics().requests.came(version, method.is_stream()),
         Err(_) => {
             let refusal = Status::invalid_argument("etcdserver: invalid client api version");

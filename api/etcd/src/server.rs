@@ -4,18 +4,21 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use keelson_http2::PREFACE;
 use keelson_raft::Node;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
 
 use crate::auth::Credentials;
-use crate::authority::PlainAuthority;
+use crate::begun::Begun;
+use crate::client::Client;
 use crate::face::{EtcdFace, FaceConfig};
 use crate::http::{HttpConfig, Serves, Site};
 use crate::tls;
@@ -26,9 +29,6 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 /// After a failure to accept (no descriptors left), before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// What a client may send on one stream, and on a connection, ahead of being read.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 /// The first byte that a TLS client sends.
 const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -249,34 +249,52 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Self { site, stop } = self;
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_concurrent_streams(site.config().max_concurrent_streams)
-            .auto_date_header(false)
-            .keep_alive_interval(site.config().keep_alive_interval)
-            .keep_alive_timeout(site.config().keep_alive_timeout);
-        builder.http1().timer(TokioTimer::new());
-        let socket = PlainAuthority::new(socket, site.config().ping_min);
+        let mut socket = Begun::new(socket);
+        let begins = stop.run_until_cancelled(socket.begins_with(PREFACE)).await;
         let remote: Arc<str> = from.into();
-        let service = service_fn(move |request| {
-            let (site, client, remote) = (site.clone(), client.clone(), remote.clone());
-            async move { Ok::<_, Infallible>(site.answer(request, secure, client, &remote).await) }
-        });
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(socket), service);
-        tokio::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let ended = match begins {
+            None => return,
+            Some(Ok(true)) => {
+                let config = site.config().connection();
+                let (socket, first) = socket.into_parts();
+                let service = Client::new(site, secure, client, remote);
+                let mut connection =
+                    keelson_http2::Connection::new(socket, &first, service, config);
+                let ended = tokio::select! {
+                    ended = &mut connection => ended,
+                    () = stop.cancelled() => {
+                        connection.graceful_shutdown();
+                        connection.await
+                    }
+                };
+                ended.map_err(|error| error.to_string())
             }
+            Some(Ok(false)) => {
+                let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+                    let (site, client, remote) = (site.clone(), client.clone(), remote.clone());
+                    let request = request.map(Body::new);
+                    async move {
+                        Ok::<_, Infallible>(site.answer(request, secure, client, &remote).await)
+                    }
+                });
+                let mut builder = http1::Builder::new();
+                builder.timer(TokioTimer::new());
+                let connection = builder.serve_connection(TokioIo::new(socket), service);
+                let connection = connection.with_upgrades();
+                tokio::pin!(connection);
+                let ended = tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = stop.cancelled() => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                };
+                ended.map_err(|error| error.to_string())
+            }
+            Some(Err(error)) => Err(error.to_string()),
         };
         if let Err(error) = ended {
-            tracing::debug!(%error, "a client connection ended");
+            tracing::debug!(error, "a client connection ended");
         }
     }
 }

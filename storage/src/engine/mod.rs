@@ -103,4 +103,9 @@ pub trait Engine: Reader + Send + Sync + 'static {
 
     /// Bytes on disk and in write buffers, roughly.
     fn approximate_size(&self) -> u64;
+
+    /// Whether a write would be held up now, until the disk has caught up.
+    fn is_write_stalled(&self) -> bool {
+        false
+    }
 }

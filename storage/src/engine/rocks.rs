@@ -233,6 +233,13 @@ impl Engine for RocksDb {
             .map(|name| db.property_int_value(*name).ok().flatten().unwrap_or(0))
             .sum()
     }
+
+    fn is_write_stalled(&self) -> bool {
+        let db = self.db();
+        [c"rocksdb.is-write-stopped", c"rocksdb.actual-delayed-write-rate"].iter().any(|name| {
+            db.property_int_value(*name).is_ok_and(|value| value.is_some_and(|value| value > 0))
+        })
+    }
 }
 
 /// An engine is closed as it is.

@@ -47,6 +47,19 @@ impl Default for HttpConfig {
     }
 }
 
+impl HttpConfig {
+    /// The same for one connection of HTTP/2.
+    pub(crate) fn connection(&self) -> keelson_http2::Config {
+        keelson_http2::Config {
+            max_concurrent_streams: self.max_concurrent_streams,
+            keep_alive_interval: self.keep_alive_interval,
+            keep_alive_timeout: self.keep_alive_timeout,
+            ping_min: self.ping_min,
+            ..keelson_http2::Config::default()
+        }
+    }
+}
+
 /// The answer to a request under a host name that is not known: a page of somebody else's may have
 /// been led here.
 pub(super) fn refusal<B>(

@@ -7,7 +7,7 @@ mod version;
 
 use std::sync::Arc;
 
-use ::http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use ::http::{HeaderValue, Method, Response, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
@@ -56,15 +56,19 @@ impl Site {
         &self.config
     }
 
+    /// The face of gRPC, if it is spoken here.
+    pub(crate) fn grpc(&self) -> Option<&EtcdFace> {
+        matches!(self.serves, Serves::Everything | Serves::Grpc).then_some(&self.face)
+    }
+
     /// Answers one request of a connection.
     pub(crate) async fn answer(
         &self,
-        request: Request<hyper::body::Incoming>,
+        mut request: Incoming,
         secure: bool,
         client: Option<Certificate>,
         remote: &Arc<str>,
     ) -> Outgoing {
-        let mut request = request.map(Body::new);
         let is_grpc = request
             .headers()
             .get(header::CONTENT_TYPE)

@@ -85,7 +85,7 @@ pub(crate) struct Method(pub(super) usize);
 
 impl Method {
     /// The method at this path.
-    pub(super) fn at(path: &str) -> Self {
+    pub(crate) fn at(path: &str) -> Self {
         let found = path.strip_prefix('/').and_then(|path| path.split_once('/')).and_then(|path| {
             METHODS[..UNKNOWN]
                 .binary_search_by(|(service, method, _)| (*service, *method).cmp(&path))

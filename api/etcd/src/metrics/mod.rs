@@ -72,8 +72,13 @@ impl Metrics {
     /// A call of the method at this path begins.
     pub(crate) fn started(&self, path: &str) -> Method {
         let method = Method::at(path);
-        self.calls.started(method);
+        self.begun(method);
         method
+    }
+
+    /// A call of this method begins.
+    pub(crate) fn begun(&self, method: Method) {
+        self.calls.started(method);
     }
 
     /// It has ended.
