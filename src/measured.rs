@@ -80,10 +80,11 @@ impl DiskFile for MeasuredFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.metrics.wal_syncing();
         let began = Instant::now();
-        self.file.sync_data()?;
+        let synced = self.file.sync_data();
         self.metrics.wal_synced(began.elapsed());
-        Ok(())
+        synced
     }
 
     fn length(&self) -> io::Result<u64> {

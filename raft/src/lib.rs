@@ -18,6 +18,7 @@ pub mod membership;
 mod node;
 pub mod peer;
 mod peers;
+mod pressure;
 mod proofs;
 mod proposals;
 mod propose;

@@ -22,6 +22,7 @@ use crate::machine::Machine;
 use crate::membership::{MemberChange, MemberError, MemberLimits, Members, Reconfigurer};
 use crate::peer::PeerMeasures;
 use crate::peers::Peers;
+use crate::pressure::{self, Pressure};
 use crate::proposals::Proposals;
 use crate::propose::{Proposer, Work};
 use crate::reads::Reader;
@@ -57,6 +58,7 @@ pub(crate) struct Inner {
     pub(crate) log: LogStore,
     pub(crate) proposals: Proposals,
     pub(crate) proposer: Proposer,
+    pub(crate) pressure: Pressure,
     pub(crate) readers: mpsc::Sender<Reader>,
     pub(crate) leases: Leases,
     pub(crate) peers: Peers,
@@ -84,8 +86,12 @@ impl Node {
 
     /// Has a command applied. The reply is this member's own: what it says can be read here.
     pub async fn propose(&self, command: Command) -> Result<Reply, ProposeError> {
+        self.inner.pressure.check()?;
         let (payload, sequence, outcome) = self.inner.proposals.register(&command)?;
+        let bytes = payload.0.len();
+        self.inner.pressure.enter(bytes);
         if let Err(error) = self.inner.proposer.try_submit(Work::Local { sequence, payload }) {
+            self.inner.pressure.leave(1, bytes);
             self.inner.proposals.forget(sequence);
             return Err(error);
         }
@@ -177,7 +183,14 @@ impl Node {
             applied: *inner.applied.borrow(),
             is_learner: self.is_learner(),
             proposals_pending: inner.proposals.len(),
+            proposals_pending_bytes: inner.pressure.queued().1,
+            proposals_refused: inner.pressure.refused(),
         }
+    }
+
+    /// Entries that each follower has not got yet; empty where this member does not lead.
+    pub fn follower_lags(&self) -> Vec<(u64, u64)> {
+        pressure::lags(&self.inner.raft)
     }
 
     /// Whether this member was added without a vote, and has none yet. One that joins, and has not

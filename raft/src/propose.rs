@@ -20,6 +20,7 @@ use crate::error::ProposeError;
 use crate::leadership::Leadership;
 use crate::machine::Machine;
 use crate::peers::Peers;
+use crate::pressure::Pressure;
 use crate::proposals::Proposals;
 use crate::runtime::{Moment, Runtime};
 use crate::types::{Payload, Types};
@@ -87,6 +88,7 @@ pub(crate) struct ProposerTask {
     pub(crate) raft: Raft<Types, Machine>,
     pub(crate) proposals: Proposals,
     pub(crate) peers: Peers,
+    pub(crate) pressure: Pressure,
     pub(crate) leadership: watch::Receiver<Leadership>,
     /// Without a leader, proposals are given up after this long.
     pub(crate) patience: Duration,
@@ -202,16 +204,21 @@ impl ProposerTask {
         }
         let mut refused = Vec::new();
         let mut lost = Vec::new();
+        let (mut done, mut bytes) = (0, 0);
         for (place, sequence) in batch.local {
+            let payload = &batch.payloads[place];
             match fate(place) {
                 Fate::Applied => {}
                 Fate::Unknown => lost.push((sequence, Err(ProposeError::LeaderChanged))),
                 Fate::Refused => {
-                    let payload = batch.payloads[place].clone();
-                    refused.push(Work::Local { sequence, payload });
+                    refused.push(Work::Local { sequence, payload: payload.clone() });
+                    continue;
                 }
             }
+            done += 1;
+            bytes += payload.0.len();
         }
+        self.pressure.leave(done, bytes);
         if !lost.is_empty() {
             self.proposals.complete(lost.into_iter());
         }
@@ -221,7 +228,8 @@ impl ProposerTask {
     fn give_up(&self, works: impl Iterator<Item = Work>) {
         for work in works {
             match work {
-                Work::Local { sequence, .. } => {
+                Work::Local { sequence, payload } => {
+                    self.pressure.leave(1, payload.0.len());
                     let outcome = (sequence, Err(ProposeError::NoLeader));
                     self.proposals.complete(std::iter::once(outcome));
                 }

@@ -26,6 +26,7 @@ use crate::membership::{MembershipKeeper, Reconfigurer, Seeker};
 use crate::node::{Inner, Node, Stop};
 use crate::peer::{Directory, PeerNetwork, PeerServer, Service, SocketTransport, Transport};
 use crate::peers::Peers;
+use crate::pressure::{self, Pressure};
 use crate::proofs::Proofs;
 use crate::proposals::Proposals;
 use crate::propose::{Propose, Proposer, ProposerTask, Work};
@@ -98,11 +99,15 @@ async fn assemble(
     let peers =
         Peers { directory, membership: membership.clone(), limit: config.request_timeout() };
     let (proposer, work) = Proposer::new();
+    let pressure = Pressure::new(log.clone(), applied.clone());
     let (readers, reads) = mpsc::channel(QUEUE_WAITERS);
     let proofs = Proofs::start(raft.clone(), applied.clone(), config.election);
     let propose: Propose = Arc::new({
-        let (proposals, proposer) = (proposals.clone(), proposer.clone());
-        move |command| propose(proposals.clone(), proposer.clone(), command).boxed()
+        let (proposals, proposer, pressure) =
+            (proposals.clone(), proposer.clone(), pressure.clone());
+        move |command| {
+            propose(proposals.clone(), proposer.clone(), pressure.clone(), command).boxed()
+        }
     });
     let leases = Leases::new(view.clone(), proofs, propose.clone());
 
@@ -141,6 +146,7 @@ async fn assemble(
         raft: raft.clone(),
         proposals: proposals.clone(),
         peers: peers.clone(),
+        pressure: pressure.clone(),
         leadership: leadership.clone(),
         patience: config.request_timeout(),
     };
@@ -204,6 +210,7 @@ async fn assemble(
         drop(Runtime::spawn(check.run()));
     }
     drop(Runtime::spawn(snapshots(raft.clone(), snapshot_due, leadership.clone())));
+    drop(Runtime::spawn(pressure::tell(raft.clone(), view.clone(), stopped.clone())));
     drop(Runtime::spawn(expire(proposals.clone(), config.request_timeout(), stopped.clone())));
     let succession = Succession {
         raft: raft.clone(),
@@ -249,6 +256,7 @@ async fn assemble(
         log,
         proposals,
         proposer,
+        pressure,
         readers,
         leases,
         peers,
@@ -344,8 +352,14 @@ async fn force_new_cluster(
     log.append_durably(Entry { log_id: id, payload: EntryPayload::Membership(membership) }).await
 }
 
-async fn propose(proposals: Proposals, proposer: Proposer, command: Command) -> bool {
+async fn propose(
+    proposals: Proposals,
+    proposer: Proposer,
+    pressure: Pressure,
+    command: Command,
+) -> bool {
     let Ok((payload, sequence, outcome)) = proposals.register(&command) else { return false };
+    pressure.enter(payload.0.len());
     proposer.submit(Work::Local { sequence, payload }).await;
     matches!(outcome.await, Ok(Ok(Ok(_))))
 }

@@ -21,4 +21,8 @@ pub struct Status {
     pub is_learner: bool,
     /// Callers whose proposals are on their way.
     pub proposals_pending: usize,
+    /// Bytes that wait to be taken up by a log.
+    pub proposals_pending_bytes: usize,
+    /// Proposals that were refused because too much waited.
+    pub proposals_refused: u64,
 }

@@ -137,6 +137,13 @@ impl View {
         &self.shared.measures
     }
 
+    /// How many watchers read old events, and how many revisions the furthest of them is behind.
+    pub fn lagging_watchers(&self) -> (usize, u64) {
+        let slow = &self.shared.measures.slow_watchers;
+        let lag = slow.oldest().map_or(0, |oldest| self.revision() - oldest + 1);
+        (slow.count(), u64::try_from(lag).unwrap_or(0))
+    }
+
     /// Bytes on disk and in write buffers, roughly.
     pub fn disk_size(&self) -> u64 {
         self.shared.engine.approximate_size()

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use keelson_failpoint::failpoint;
 use keelson_storage::disk::Disk;
@@ -19,7 +20,9 @@ use tokio::sync::oneshot;
 use super::cache::Cache;
 use super::driver::WalHandle;
 use super::records::entry_record;
-use crate::types::{Entry, LogId, Types, Vote, inner_id, inner_vote, outer_id, outer_vote};
+use crate::types::{
+    Entry, LogId, Types, Vote, inner_id, inner_vote, outer_id, outer_index, outer_vote,
+};
 
 /// Where and how a log is kept.
 #[derive(Debug, Clone)]
@@ -61,6 +64,8 @@ pub struct LogStore {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) state: Mutex<State>,
+    /// Of the last committed entry; for whoever must not wait for the state.
+    committed: AtomicU64,
     pub(super) wal: WalReader,
     queue: WalQueue,
     handle: WalHandle,
@@ -95,6 +100,7 @@ impl LogStore {
         let reader = wal.reader();
         let (queue, handle) = WalHandle::start(wal).map_err(OpenLogError::Writer)?;
         let shared = Shared {
+            committed: AtomicU64::new(recovered.committed.map_or(0, |id| id.index)),
             state: Mutex::new(State::from_recovered(recovered)),
             wal: reader,
             queue,
@@ -133,6 +139,11 @@ impl LogStore {
     /// The last entry.
     pub(crate) fn last(&self) -> Option<LogId> {
         self.shared.state.lock().last
+    }
+
+    /// Index, counted from 1, of the last entry known to be committed.
+    pub(crate) fn committed(&self) -> u64 {
+        self.shared.committed.load(Ordering::Relaxed)
     }
 
     /// Why the WAL stopped, if it failed.
@@ -269,6 +280,7 @@ impl RaftLogStorage<Types> for LogStore {
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
         if let Some(id) = committed {
             self.shared.state.lock().committed = Some(id);
+            self.shared.committed.store(outer_index(id.index), Ordering::Relaxed);
             self.shared.queue.committed(outer_id(id));
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! What a store counts of itself, for whoever shows it. Nothing is ever decided by it.
 
+mod behind;
 mod histogram;
 mod operation;
 
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use keelson_proto::etcdserverpb as pb;
 use pb::response_op::Response;
 
+pub use behind::Behind;
 pub use histogram::Histogram;
 pub use operation::{Operation, Timed};
 
@@ -80,11 +82,13 @@ pub struct Measures {
     /// Watchers.
     pub watchers: Gauge,
     /// Watchers that read old events, not yet the newest.
-    pub slow_watchers: Gauge,
+    pub slow_watchers: Behind,
     /// Events handed to a stream.
     pub events: Counter,
     /// Events that wait in streams' queues.
     pub pending_events: Gauge,
+    /// Bytes of them; what several streams share counts for each.
+    pub pending_bytes: Gauge,
     /// How long each step of a compaction took.
     pub compaction_pauses: Histogram,
     /// How long whole compactions took.
@@ -118,9 +122,10 @@ impl Default for Measures {
             lease_ttls: Histogram::new(1.0, 24),
             watch_streams: Gauge::default(),
             watchers: Gauge::default(),
-            slow_watchers: Gauge::default(),
+            slow_watchers: Behind::default(),
             events: counter(),
             pending_events: Gauge::default(),
+            pending_bytes: Gauge::default(),
             compaction_pauses: Histogram::new(0.001, 13),
             compactions: Histogram::new(0.1, 14),
             compacted_keys: counter(),

@@ -76,7 +76,7 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn take(&mut self, measures: &Measures) -> VecDeque<Item> {
-        self.bytes = 0;
+        measures.pending_bytes.add(-(std::mem::take(&mut self.bytes) as i64));
         measures.pending_events.add(-(std::mem::take(&mut self.events) as i64));
         std::mem::take(&mut self.items)
     }
@@ -320,7 +320,9 @@ impl Live {
             waiting.fallen.insert(self.serial, revision);
             return false;
         }
-        waiting.bytes += events.iter().map(|event| event.size()).sum::<usize>();
+        let bytes: usize = events.iter().map(|event| event.size()).sum();
+        waiting.bytes += bytes;
+        measures.pending_bytes.add(bytes as i64);
         waiting.events += events.len();
         measures.pending_events.add(events.len() as i64);
         waiting.items.push_back(Item::Events { serial: self.serial, revision, events });

@@ -81,9 +81,12 @@ enum Place {
 }
 
 impl Place {
-    /// 1 where it reads old events.
-    fn behind(self) -> i64 {
-        i64::from(matches!(self, Self::Behind { .. }))
+    /// Where it reads old events, the first it has not got.
+    fn behind(self) -> Option<i64> {
+        match self {
+            Self::Behind { next } => Some(next),
+            Self::Live { .. } => None,
+        }
     }
 }
 
@@ -150,7 +153,7 @@ impl WatchStream {
             Place::Behind { .. } => self.hub.revision(),
         };
         self.hub.inner.measures.watchers.add(1);
-        self.hub.inner.measures.slow_watchers.add(place.behind());
+        self.note(serial, None, place.behind());
         self.watchers.insert(serial, State { watch_id, spec, place, active: false });
         self.ids.insert(watch_id, serial);
         Ok(Created { watch_id, revision })
@@ -316,7 +319,7 @@ impl WatchStream {
                     Place::Live { next, until } if next <= until => Place::Behind { next },
                     _ => Place::Behind { next: revision },
                 };
-                self.hub.inner.measures.slow_watchers.add(1 - before.behind());
+                self.hub.inner.measures.slow_watchers.set(serial, state.place.behind());
             }
         }
     }
@@ -357,12 +360,14 @@ impl WatchStream {
             Place::Behind { .. } => self.join(serial, &spec, chunk.next),
         };
         let Some(state) = self.watchers.get_mut(&serial) else { return Ok(0) };
-        self.hub.inner.measures.slow_watchers.add(place.behind() - state.place.behind());
+        let before = std::mem::replace(&mut state.place, place).behind();
+        self.note(serial, before, place.behind());
         self.hub.inner.measures.events.add(chunk.events.len() as u64);
-        state.place = place;
         let bytes = chunk.events.iter().map(|event| event.size()).sum();
         if let Some(last) = chunk.events.last() {
-            state.active = true;
+            if let Some(state) = self.watchers.get_mut(&serial) {
+                state.active = true;
+            }
             let revision = last.change().revision.main;
             let prev_kv = spec.prev_kv;
             outputs.push(Output::Events { watch_id, prev_kv, revision, events: chunk.events });
@@ -409,10 +414,17 @@ impl WatchStream {
         }
     }
 
+    /// Shows who is behind; most never are.
+    fn note(&self, serial: Serial, before: Option<i64>, now: Option<i64>) {
+        if before != now {
+            self.hub.inner.measures.slow_watchers.set(serial, now);
+        }
+    }
+
     fn forget(&mut self, serial: Serial) {
         if let Some(state) = self.watchers.remove(&serial) {
             self.hub.inner.measures.watchers.add(-1);
-            self.hub.inner.measures.slow_watchers.add(-state.place.behind());
+            self.note(serial, state.place.behind(), None);
             self.hub.leave(serial, &state.spec);
             self.queue.waiting.lock().fallen.remove(&serial);
         }
@@ -425,7 +437,7 @@ impl Drop for WatchStream {
         for (serial, state) in &self.watchers {
             self.hub.leave(*serial, &state.spec);
             measures.watchers.add(-1);
-            measures.slow_watchers.add(-state.place.behind());
+            self.note(*serial, state.place.behind(), None);
         }
         // Nobody puts anything there any more.
         self.queue.waiting.lock().take(measures);

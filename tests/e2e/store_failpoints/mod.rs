@@ -7,6 +7,7 @@
 mod leases;
 mod load;
 mod stage;
+mod stall;
 mod steady;
 
 use std::time::{Duration, Instant};

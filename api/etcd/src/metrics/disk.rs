@@ -1,16 +1,22 @@
 //! How long the disk takes: told by those who open the files, shown beside all else.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use keelson_storage::measures::Histogram;
 
 use super::text::Text;
 
+/// A sync of the log that takes longer is logged.
+// upstream: etcd v3.6 `warnSyncDuration`
+const SYNC_WARNING: Duration = Duration::from_secs(1);
+
 /// What one member's files cost.
 #[derive(Debug)]
 pub struct DiskMetrics {
     wal_syncs: Histogram,
+    /// When the sync that goes on began, in milliseconds since 1970; 0: none does.
+    syncing_since: AtomicU64,
     wal_writes: Histogram,
     wal_written_bytes: AtomicU64,
     commits: Histogram,
@@ -39,6 +45,7 @@ impl Default for DiskMetrics {
     fn default() -> Self {
         Self {
             wal_syncs: Histogram::new(0.001, 14),
+            syncing_since: AtomicU64::new(0),
             wal_writes: Histogram::new(0.001, 14),
             wal_written_bytes: AtomicU64::new(0),
             commits: Histogram::new(0.001, 14),
@@ -52,9 +59,19 @@ impl Default for DiskMetrics {
 }
 
 impl DiskMetrics {
-    /// The log was made durable.
+    /// The log is about to be made durable.
+    pub fn wal_syncing(&self) {
+        self.syncing_since.store(now_millis(), Ordering::Relaxed);
+    }
+
+    /// That has ended, well or not.
     pub fn wal_synced(&self, took: Duration) {
+        self.syncing_since.store(0, Ordering::Relaxed);
         self.wal_syncs.observe(took);
+        if took > SYNC_WARNING {
+            let expected = SYNC_WARNING;
+            tracing::warn!(took = ?took, "expected-duration" = ?expected, "slow fdatasync");
+        }
     }
 
     /// So many bytes were written to the log.
@@ -129,6 +146,13 @@ impl DiskMetrics {
         ] {
             out.whole_histogram(name, help, histogram);
         }
+        let since = self.syncing_since.load(Ordering::Relaxed);
+        let millis = if since == 0 { 0 } else { now_millis().saturating_sub(since) };
+        out.gauge(
+            "keelson_disk_wal_sync_running_seconds",
+            "For how long the sync of the WAL that goes on has gone on.",
+            Duration::from_millis(millis).as_secs_f64(),
+        );
         out.gauge(
             "etcd_disk_defrag_inflight",
             "Whether or not defrag is active on the member. 1 means active, 0 means not.",
@@ -140,4 +164,9 @@ impl DiskMetrics {
             self.wal_written_bytes.load(Ordering::Relaxed),
         );
     }
+}
+
+fn now_millis() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

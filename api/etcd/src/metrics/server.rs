@@ -52,6 +52,26 @@ pub(super) fn write(face: &EtcdFace, out: &mut Text) {
         "The current number of pending proposals to commit.",
         status.proposals_pending,
     );
+    out.gauge(
+        "keelson_proposals_pending_bytes",
+        "Bytes of the proposals that no log has taken yet.",
+        status.proposals_pending_bytes,
+    );
+    out.counter(
+        "keelson_proposals_refused_total",
+        "Proposals that were refused because too much waited.",
+        status.proposals_refused,
+    );
+    out.gauge(
+        "keelson_apply_backlog_entries",
+        "Entries that are committed and not applied yet.",
+        status.committed.saturating_sub(status.applied),
+    );
+    let name = "keelson_follower_lag_entries";
+    out.head(name, "gauge", "Entries of the leader's log that a follower has not got yet.");
+    for (follower, lag) in face.node().follower_lags() {
+        out.line(name, &format!("To=\"{follower:x}\""), lag);
+    }
     out.counter(
         "etcd_server_proposals_failed_total",
         "The total number of failed proposals seen.",

@@ -131,7 +131,6 @@ fn leases_and_watchers(face: &EtcdFace, out: &mut Text) {
     for (name, help, gauge) in [
         ("watch_stream_total", "Total number of watch streams.", &measures.watch_streams),
         ("watcher_total", "Total number of watchers.", &measures.watchers),
-        ("slow_watcher_total", "Total number of unsynced slow watchers.", &measures.slow_watchers),
         (
             "pending_events_total",
             "Total number of pending events to be sent.",
@@ -140,6 +139,22 @@ fn leases_and_watchers(face: &EtcdFace, out: &mut Text) {
     ] {
         out.gauge(&format!("etcd_debugging_mvcc_{name}"), help, gauge.get());
     }
+    let (slow, behind) = face.node().view().lagging_watchers();
+    out.gauge(
+        "etcd_debugging_mvcc_slow_watcher_total",
+        "Total number of unsynced slow watchers.",
+        slow,
+    );
+    out.gauge(
+        "keelson_slow_watcher_lag_revisions",
+        "How far the slowest watcher is behind.",
+        behind,
+    );
+    out.gauge(
+        "keelson_watch_queue_bytes",
+        "Bytes of the events that wait to be sent.",
+        measures.pending_bytes.get(),
+    );
     face.metrics().send_loops.write(out);
 }
 
