@@ -1,22 +1,18 @@
 //! Ours and a rival etcd on the same machine, in alternating runs, as ratios.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use keelson_client::{GrpcStore, GrpcStoreConfig, Store as _};
+use serde_json::{Value, json};
 
 use super::load::{self, Load};
-use super::target::Target;
-use super::workload::Workload;
-use super::{ports, report};
-
-/// How long a cluster may take to answer its first linearizable read.
-const START_MAX: Duration = Duration::from_secs(60);
+use super::members::{Members, Side};
+use super::outcome::Outcome;
+use super::plot::{self, Plot, Scale};
+use super::report;
+use super::spread::{Spread, median};
 
 /// `keelson bench compare`.
 #[derive(Debug, Clone, Args)]
@@ -30,206 +26,223 @@ pub struct Options {
     /// What to load them with.
     #[command(flatten)]
     pub load: Load,
-    /// Runs of each side.
+    /// Runs of each side; they alternate, and every second pair goes the other way round.
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
     /// Where the members keep their data while it runs.
     #[arg(long, default_value_os_t = std::env::temp_dir())]
     pub work_dir: PathBuf,
+    /// Print JSON lines instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// Write charts of rates, latencies and CPU to this file.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
 }
 
-/// Figures of one side at one setting, one entry a round.
-#[derive(Default)]
-struct Side {
-    rate: Vec<f64>,
-    cpu: Vec<f64>,
-    client_cpu: Vec<f64>,
-    p50: Vec<f64>,
-    p99: Vec<f64>,
-    memory: Vec<f64>,
+/// One setting and what both sides came to, a pair of outcomes a round.
+struct Setting {
+    members: usize,
+    clients: usize,
+    name: String,
+    sides: [Vec<Outcome>; 2],
+}
+
+/// What is compared: its name, its key in JSON, and how it is had from an outcome.
+struct Figure {
+    title: &'static str,
+    key: &'static str,
+    of: fn(&Outcome) -> f64,
+}
+
+const FIGURES: [Figure; 7] = [
+    Figure { title: "PER SECOND", key: "perSecond", of: Outcome::rate },
+    Figure { title: "P50 MS", key: "p50Millis", of: |outcome| outcome.millis(0.5) },
+    Figure { title: "P99 MS", key: "p99Millis", of: |outcome| outcome.millis(0.99) },
+    Figure {
+        title: "SERVER CPU µS",
+        key: "serverCpuMicros",
+        of: |outcome| outcome.server_micros().unwrap_or(f64::NAN),
+    },
+    Figure {
+        title: "MIB",
+        key: "serverMib",
+        of: |outcome| outcome.took.server_memory.unwrap_or(0) as f64 / f64::from(1 << 20),
+    },
+    Figure {
+        title: "PEAK MIB",
+        key: "serverPeakMib",
+        of: |outcome| outcome.took.server_peak.unwrap_or(0) as f64 / f64::from(1 << 20),
+    },
+    Figure { title: "CLIENT CPU µS", key: "clientCpuMicros", of: Outcome::client_micros },
+];
+
+impl Setting {
+    fn figures(&self, figure: &Figure) -> [Vec<f64>; 2] {
+        let of = |side: &Vec<Outcome>| side.iter().map(|outcome| (figure.of)(outcome)).collect();
+        [of(&self.sides[0]), of(&self.sides[1])]
+    }
+
+    /// Ours by the rival's, round by round.
+    fn ratios(&self, figure: &Figure) -> Vec<f64> {
+        let [ours, rival] = self.figures(figure);
+        ours.iter().zip(&rival).map(|(ours, rival)| ours / rival).collect()
+    }
+
+    fn label(&self) -> String {
+        let plural = if self.members == 1 { "member" } else { "members" };
+        format!("{} {plural}, {} × {}", self.members, self.name, self.clients)
+    }
+
+    fn json(&self) -> Value {
+        let side = |index: usize| -> Value {
+            let outcomes = &self.sides[index];
+            let figures: serde_json::Map<String, Value> = FIGURES
+                .iter()
+                .map(|figure| {
+                    let figures = &self.figures(figure)[index];
+                    (figure.key.to_owned(), Spread::of(figures).json())
+                })
+                .collect();
+            json!({
+                "figures": figures,
+                "rounds": outcomes.iter().map(report::value).collect::<Vec<_>>(),
+            })
+        };
+        let ratios: serde_json::Map<String, Value> = FIGURES
+            .iter()
+            .map(|figure| (figure.key.to_owned(), Spread::of(&self.ratios(figure)).json()))
+            .collect();
+        json!({
+            "members": self.members,
+            "workload": self.name,
+            "clients": self.clients,
+            "connections": self.sides[0].first().map(|outcome| outcome.connections),
+            "streams": self.sides[0].first().and_then(|outcome| outcome.streams),
+            "keelson": side(0),
+            "rival": side(1),
+            "ratios": ratios,
+        })
+    }
 }
 
 /// Runs all rounds and prints medians, their spread, and the ratios.
 pub async fn run(options: Options) -> Result<()> {
-    let ours = std::env::current_exe().context("find the own binary")?;
+    options.load.check()?;
+    if options.rounds == 0 || options.members.contains(&0) {
+        bail!("--rounds and --members must be at least 1");
+    }
+    if let Some(svg) = &options.svg {
+        plot::check(svg)?;
+    }
+    let sides = [Side::Ours, Side::Rival(options.rival.clone())];
+    eprintln!("rival: {}", sides[1].version()?);
+    let mut settings = Vec::new();
+    for members in &options.members {
+        for (workload, clients) in options.load.each() {
+            let mut setting = Setting {
+                members: *members,
+                clients,
+                name: workload.name(),
+                sides: [Vec::new(), Vec::new()],
+            };
+            for round in 0..options.rounds {
+                let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
+                for side in order {
+                    let cluster = Members::start(&sides[side], *members, &options.work_dir).await?;
+                    let (target, pids) = (cluster.target(), cluster.pids());
+                    let mut load = options.load.clone();
+                    let of = format!("{}-{members}", sides[side].name());
+                    load.profile = load.profile.map(|dir| dir.join(of));
+                    let outcome = load::one(&target, &load, &pids, workload, clients).await?;
+                    report::warn(&outcome);
+                    setting.sides[side].push(outcome);
+                }
+            }
+            if options.json {
+                println!("{}", setting.json());
+            }
+            settings.push(setting);
+        }
+    }
+    if !options.json {
+        table(&settings);
+    }
+    if let Some(svg) = &options.svg {
+        plot::write(svg, "keelson and a rival etcd", &plots(&settings))?;
+    }
+    Ok(())
+}
+
+fn table(settings: &[Setting]) {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    table.set_header([
-        "MEMBERS",
-        "WORKLOAD",
-        "CLIENTS",
-        "",
-        "PER SECOND",
-        "P50 MS",
-        "P99 MS",
-        "CPU µS A REQUEST",
-        "MIB",
-        "CLIENT CPU µS",
-    ]);
-    options.load.check()?;
-    for members in &options.members {
-        for workload in &options.load.workload {
-            for clients in &options.load.clients {
-                let mut sides = [Side::default(), Side::default()];
-                for _ in 0..options.rounds.max(1) {
-                    round(&options, &ours, *members, *workload, *clients, &mut sides).await?;
-                }
-                rows(&mut table, *members, *workload, *clients, &sides);
+    let head = ["MEMBERS", "WORKLOAD", "CLIENTS", ""].map(str::to_owned).to_vec();
+    let titles = FIGURES.iter().map(|figure| figure.title.to_owned());
+    table.set_header(head.into_iter().chain(titles).collect::<Vec<_>>());
+    for setting in settings {
+        let head = |what: &str| {
+            let name = setting.name.clone();
+            vec![setting.members.to_string(), name, setting.clients.to_string(), what.to_owned()]
+        };
+        for (side, name) in ["keelson", "rival"].into_iter().enumerate() {
+            let mut row = head(name);
+            if setting.sides[side].iter().any(Outcome::skipped) {
+                row.push("skipped".to_owned());
+            } else {
+                let figures = FIGURES.iter().map(|figure| &figure.of);
+                row.extend(figures.map(|of| {
+                    let figures: Vec<f64> = setting.sides[side].iter().map(of).collect();
+                    Spread::of(&figures).text()
+                }));
             }
+            table.add_row(row);
+        }
+        if !setting.sides.iter().flatten().any(Outcome::skipped) {
+            let mut row = head("ratio");
+            row.extend(FIGURES.iter().map(|figure| Spread::of(&setting.ratios(figure)).text()));
+            table.add_row(row);
         }
     }
     for column in table.column_iter_mut().skip(4) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     println!("{table}");
-    Ok(())
 }
 
-/// Each side once, ours first.
-async fn round(
-    options: &Options,
-    ours: &Path,
-    members: usize,
-    workload: Workload,
-    clients: usize,
-    sides: &mut [Side; 2],
-) -> Result<()> {
-    for (side, result) in sides.iter_mut().enumerate() {
-        let cluster = match side {
-            0 => Cluster::start(ours, &["store"], members, &options.work_dir).await?,
-            _ => Cluster::start(&options.rival, &[], members, &options.work_dir).await?,
-        };
-        let target = Target { endpoints: cluster.endpoints.clone(), ..Target::default() };
-        let pids: Vec<u32> = cluster.children.iter().map(Child::id).collect();
-        let outcome = load::one(&target, &options.load, &pids, workload, clients).await?;
-        report::warn(&outcome);
-        result.rate.push(outcome.rate());
-        result.cpu.push(outcome.server_micros().unwrap_or(0.0));
-        result.client_cpu.push(outcome.client_micros());
-        result.p50.push(outcome.millis(0.5));
-        result.p99.push(outcome.millis(0.99));
-        result.memory.push(outcome.took.server_memory.unwrap_or(0) as f64 / f64::from(1 << 20));
-    }
-    Ok(())
-}
-
-fn rows(table: &mut Table, members: usize, workload: Workload, clients: usize, sides: &[Side; 2]) {
-    let head = || [members.to_string(), workload.name(), clients.to_string()];
-    for (name, side) in ["keelson", "rival"].iter().zip(sides) {
-        let mut row = head().to_vec();
-        row.push((*name).to_owned());
-        let figures = [&side.rate, &side.p50, &side.p99, &side.cpu, &side.memory, &side.client_cpu];
-        row.extend(figures.map(|figures| spread(figures)));
-        table.add_row(row);
-    }
-    let ratio = |of: fn(&Side) -> &Vec<f64>| {
-        format!("{:.2} ×", median(of(&sides[0])) / median(of(&sides[1])))
+fn plots(settings: &[Setting]) -> Vec<Plot> {
+    let both = |title: &str, figure: &Figure, scale| Plot {
+        title: title.to_owned(),
+        scale,
+        series: vec!["keelson".to_owned(), "rival".to_owned()],
+        rows: settings
+            .iter()
+            .map(|setting| {
+                let figures = setting.figures(figure);
+                (setting.label(), figures.map(|side| Some(median(&side))).to_vec())
+            })
+            .collect(),
     };
-    let mut row = head().to_vec();
-    row.push("ratio".to_owned());
-    row.extend([
-        ratio(|side| &side.rate),
-        ratio(|side| &side.p50),
-        ratio(|side| &side.p99),
-        ratio(|side| &side.cpu),
-        ratio(|side| &side.memory),
-        ratio(|side| &side.client_cpu),
-    ]);
-    table.add_row(row);
-}
-
-fn median(figures: &[f64]) -> f64 {
-    let mut sorted = figures.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// The median, and behind it how far the rounds lay apart.
-fn spread(figures: &[f64]) -> String {
-    let low = figures.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = figures.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let digits = if high >= 1000.0 { 0 } else { 2 };
-    format!("{:.digits$} ({low:.digits$}-{high:.digits$})", median(figures))
-}
-
-/// Members on loopback; ended and removed when dropped.
-struct Cluster {
-    children: Vec<Child>,
-    endpoints: Vec<String>,
-    dir: PathBuf,
-}
-
-impl Cluster {
-    async fn start(
-        binary: &Path,
-        before: &[&str],
-        members: usize,
-        work_dir: &Path,
-    ) -> Result<Self> {
-        let dir = work_dir.join(format!("keelson-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
-        let ports = ports::free(members * 2)?;
-        let peer = |index: usize| format!("http://127.0.0.1:{}", ports[index * 2 + 1]);
-        let initial: Vec<String> =
-            (0..members).map(|index| format!("m{index}={}", peer(index))).collect();
-        let mut cluster = Self { children: Vec::new(), endpoints: Vec::new(), dir };
-        for index in 0..members {
-            let client = format!("http://127.0.0.1:{}", ports[index * 2]);
-            let name = format!("m{index}");
-            let log = File::create(cluster.dir.join(format!("{name}.log")))?;
-            let child = Command::new(binary)
-                .args(before)
-                .args(["--name", &name])
-                .arg("--data-dir")
-                .arg(cluster.dir.join(&name))
-                .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-                .args(["--listen-peer-urls", &peer(index)])
-                .args(["--initial-advertise-peer-urls", &peer(index)])
-                .args(["--initial-cluster", &initial.join(",")])
-                .args(["--initial-cluster-state", "new"])
-                .stdin(Stdio::null())
-                .stdout(log.try_clone()?)
-                .stderr(log)
-                .spawn()
-                .with_context(|| format!("start {}", binary.display()))?;
-            cluster.children.push(child);
-            cluster.endpoints.push(client);
-        }
-        cluster.wait().await?;
-        Ok(cluster)
-    }
-
-    /// Until every member answers a linearizable read.
-    async fn wait(&mut self) -> Result<()> {
-        let end = Instant::now() + START_MAX;
-        for endpoint in self.endpoints.clone() {
-            loop {
-                let config =
-                    GrpcStoreConfig { endpoints: vec![endpoint.clone()], ..Default::default() };
-                if GrpcStore::new(&config)?.revision().await.is_ok() {
-                    break;
-                }
-                for child in &mut self.children {
-                    if let Some(status) = child.try_wait()? {
-                        bail!("a member ended early ({status}); see {}", self.dir.display());
-                    }
-                }
-                if Instant::now() > end {
-                    bail!("{endpoint} did not answer within {} s", START_MAX.as_secs());
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        for child in &mut self.children {
-            let _already_gone = child.kill();
-            let _status = child.wait();
-        }
-        let _left_for_the_reader = std::fs::remove_dir_all(&self.dir);
-    }
+    let quantiles = [0.5, 0.9, 0.99, 0.999];
+    let latency = |setting: &Setting, side: usize, name: &str| {
+        let at = |quantile: f64| {
+            let figures: Vec<f64> =
+                setting.sides[side].iter().map(|outcome| outcome.millis(quantile)).collect();
+            Some(median(&figures))
+        };
+        (format!("{}, {name}", setting.label()), quantiles.map(at).to_vec())
+    };
+    vec![
+        both("done a second (more is better)", &FIGURES[0], Scale::Linear),
+        both("server CPU each, µs, all members together (less is better)", &FIGURES[3], Scale::Log),
+        Plot {
+            title: "latency, ms (less is better; logarithmic)".to_owned(),
+            scale: Scale::Log,
+            series: ["p50", "p90", "p99", "p99.9"].map(str::to_owned).to_vec(),
+            rows: settings
+                .iter()
+                .flat_map(|setting| [latency(setting, 0, "keelson"), latency(setting, 1, "rival")])
+                .collect(),
+        },
+    ]
 }

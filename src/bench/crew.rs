@@ -1,15 +1,16 @@
 //! The threads that drive a load's connections, from the first dial to the last answer.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::sync::Notify;
 
+use super::flame::Recording;
 use super::process::{self, Usage};
-use super::wire::{Dialer, Script, Signal, WINDOW_CALL, drive};
+use super::wire::{Dialer, Script, Signal, drive};
 
 /// How long connecting and preparing may take.
 const PREPARE_MAX: Duration = Duration::from_secs(120);
@@ -18,7 +19,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(15);
 /// Pause before a lost connection is dialled again.
 const REDIAL: Duration = Duration::from_millis(50);
 /// How often the progress bar moves.
-const TICK: Duration = Duration::from_millis(200);
+const TICK: Duration = Duration::from_millis(50);
 
 /// Where and for how long.
 pub(crate) struct Plan<'a> {
@@ -28,12 +29,16 @@ pub(crate) struct Plan<'a> {
     pub(crate) duration: Duration,
     /// Threads of the load itself.
     pub(crate) threads: usize,
-    /// Requests a second of an open loop, over all connections.
+    /// Requests a second of an open loop, over the connections from `paced_from` on.
     pub(crate) rate: Option<f64>,
+    /// The first connection that asks; those before it only listen.
+    pub(crate) paced_from: usize,
     /// Whose CPU and memory to measure.
     pub(crate) pids: &'a [u32],
     /// What the progress bar says.
     pub(crate) title: String,
+    /// Where a profile of the servers is to be written.
+    pub(crate) profile: Option<&'a Path>,
 }
 
 /// What it took, scripts aside.
@@ -56,8 +61,7 @@ pub(crate) async fn run<S: Script + 'static>(
     plan: &Plan<'_>,
     scripts: Vec<S>,
 ) -> Result<(Vec<S>, Took)> {
-    let signal = Arc::new(Signal::default());
-    let wakes: Arc<[Notify]> = scripts.iter().map(|_| Notify::new()).collect();
+    let signal = Arc::new(Signal::new(scripts.len()));
     let count = scripts.len();
     let threads = plan.threads.clamp(1, count.max(1));
     let mut parts: Vec<Vec<(usize, Dialer, S)>> = (0..threads).map(|_| Vec::new()).collect();
@@ -67,16 +71,16 @@ pub(crate) async fn run<S: Script + 'static>(
     }
     let mut handles = Vec::new();
     for part in parts {
-        let (signal, wakes) = (Arc::clone(&signal), Arc::clone(&wakes));
+        let signal = Arc::clone(&signal);
         let thread = std::thread::Builder::new().name("load".to_owned());
-        handles.push(thread.spawn(move || thread_main(part, &signal, &wakes))?);
+        handles.push(thread.spawn(move || thread_main(part, &signal))?);
     }
 
     let begin = Instant::now();
     while signal.prepared.load(Ordering::Acquire) < count {
         let ended_early = handles.iter().any(std::thread::JoinHandle::is_finished);
         if ended_early || begin.elapsed() > PREPARE_MAX {
-            abandon(&signal, &wakes);
+            abandon(&signal);
             collect::<S>(handles)?;
             bail!("the load was not prepared within {} s", PREPARE_MAX.as_secs());
         }
@@ -84,39 +88,45 @@ pub(crate) async fn run<S: Script + 'static>(
     }
 
     let bar = progress(&plan.title, plan.duration);
+    let recording = plan.profile.map(|dir| Recording::start(dir, plan.pids)).transpose()?;
     let servers = Usage::of(plan.pids)?;
     let client = process::own_cpu()?;
     let start = Instant::now();
     let _only_we_set_it = signal.started.set(start);
-    wake(&wakes);
-    let pacer = plan.rate.map(|rate| pace(rate, start, &signal, &wakes)).transpose()?;
+    signal.wake_all();
+    let pacer = plan.rate.map(|rate| pace(rate, start, plan.paced_from, &signal)).transpose()?;
     let end = start + plan.duration;
     while Instant::now() < end {
-        if handles.iter().any(std::thread::JoinHandle::is_finished) {
+        let ended_early = handles.iter().any(std::thread::JoinHandle::is_finished);
+        if ended_early || signal.over.load(Ordering::Relaxed) {
             break;
         }
         tokio::time::sleep((end - Instant::now()).min(TICK)).await;
         bar.set_position(start.elapsed().as_millis() as u64);
         bar.set_message(signal.done.load(Ordering::Relaxed).to_string());
     }
+    let end = Instant::now();
     signal.stopped.store(true, Ordering::Relaxed);
-    wake(&wakes);
+    signal.wake_all();
     while !handles.iter().all(std::thread::JoinHandle::is_finished) {
         if end.elapsed() > DRAIN_MAX {
-            abandon(&signal, &wakes);
+            abandon(&signal);
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let elapsed = start.elapsed();
     let client_cpu = process::own_cpu()?.saturating_sub(client);
+    let after = Usage::of(plan.pids)?;
     if let Some(pacer) = pacer {
         let _it_only_sleeps = pacer.join();
     }
     bar.finish_and_clear();
+    if let Some(recording) = recording {
+        recording.finish(&plan.title)?;
+    }
     let scripts = collect(handles)?;
     let mut took = Took { elapsed, client_cpu, ..Took::default() };
     if !plan.pids.is_empty() {
-        let after = Usage::of(plan.pids)?;
         took.server_cpu = Some(after.cpu.saturating_sub(servers.cpu));
         took.server_memory = Some(after.memory);
         took.server_peak = Some(after.peak);
@@ -136,16 +146,10 @@ fn collect<S>(handles: Vec<std::thread::JoinHandle<Part<S>>>) -> Result<Vec<S>> 
     Ok(scripts.into_iter().map(|(_, script)| script).collect())
 }
 
-fn wake(wakes: &[Notify]) {
-    for wake in wakes {
-        wake.notify_one();
-    }
-}
-
-fn abandon(signal: &Signal, wakes: &[Notify]) {
+fn abandon(signal: &Signal) {
     signal.stopped.store(true, Ordering::Relaxed);
     signal.abandoned.store(true, Ordering::Relaxed);
-    wake(wakes);
+    signal.wake_all();
 }
 
 /// Wakes the connections in turn when a request of an open loop is due: a runtime's own timers
@@ -153,10 +157,10 @@ fn abandon(signal: &Signal, wakes: &[Notify]) {
 fn pace(
     rate: f64,
     start: Instant,
+    first: usize,
     signal: &Arc<Signal>,
-    wakes: &Arc<[Notify]>,
 ) -> Result<std::thread::JoinHandle<()>> {
-    let (signal, wakes) = (Arc::clone(signal), Arc::clone(wakes));
+    let signal = Arc::clone(signal);
     let thread = std::thread::Builder::new().name("pacer".to_owned());
     Ok(thread.spawn(move || {
         let mut next = 0_u64;
@@ -166,7 +170,7 @@ fn pace(
             if due > now {
                 std::thread::sleep((due - now).min(TICK));
             } else {
-                wakes[(next % wakes.len() as u64) as usize].notify_one();
+                signal.wake(first + (next % (signal.connections() - first) as u64) as usize);
                 next += 1;
             }
         }
@@ -176,7 +180,6 @@ fn pace(
 fn thread_main<S: Script + 'static>(
     part: Vec<(usize, Dialer, S)>,
     signal: &Arc<Signal>,
-    wakes: &Arc<[Notify]>,
 ) -> Part<S> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -185,9 +188,9 @@ fn thread_main<S: Script + 'static>(
     runtime.block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
         for (index, dialer, script) in part {
-            let (signal, wakes) = (Arc::clone(signal), Arc::clone(wakes));
+            let signal = Arc::clone(signal);
             tasks.spawn(async move {
-                let script = connection_main(&dialer, script, &signal, &wakes[index]).await?;
+                let script = connection_main(&dialer, script, &signal, index).await?;
                 anyhow::Ok((index, script))
             });
         }
@@ -204,27 +207,39 @@ async fn connection_main<S: Script>(
     dialer: &Dialer,
     mut script: S,
     signal: &Signal,
-    wake: &Notify,
+    number: usize,
 ) -> Result<S> {
-    let mut link = dialer.dial(WINDOW_CALL).await?;
+    let window = script.window();
+    let mut link = dialer.dial(window).await?;
     loop {
-        let Err(error) = drive(&mut link, &mut script, signal, wake).await else {
+        let Err(error) = drive(&mut link, &mut script, signal, number).await else {
             return Ok(script);
         };
+        if signal.started.get().is_none() {
+            return Err(error);
+        }
         if !script.lost(&format!("{error:#}")) {
-            return if signal.started.get().is_some() { Ok(script) } else { Err(error) };
+            return Ok(script);
         }
         loop {
             if signal.stopped.load(Ordering::Relaxed) {
                 return Ok(script);
             }
             tokio::time::sleep(REDIAL).await;
-            if let Ok(again) = dialer.dial(WINDOW_CALL).await {
+            if let Ok(again) = dialer.dial(window).await {
                 link = again;
                 break;
             }
         }
     }
+}
+
+/// Reads a flag's number of seconds.
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    // Up to a day; nobody means more.
+    let meant = seconds > 0.0 && seconds <= 86_400.0;
+    if meant { Ok(seconds) } else { Err("must be more than 0, and a day at most".to_owned()) }
 }
 
 fn progress(title: &str, duration: Duration) -> ProgressBar {

@@ -6,6 +6,8 @@ use hdrhistogram::Histogram;
 
 /// Longest latency that is told apart, in microseconds.
 const LATENCY_MAX: u64 = 60_000_000;
+/// gRPC's code for a method that a server does not have.
+const UNIMPLEMENTED: u32 = 12;
 
 /// Counts and latencies.
 #[derive(Debug, Clone)]
@@ -18,13 +20,17 @@ pub(crate) struct Tally {
     pub(crate) first_error: Option<String>,
     /// Requests of an open loop that were due and never sent.
     pub(crate) unsent: u64,
+    /// Events that watchers were told.
+    pub(crate) events: u64,
+    /// Whether the server does not have the method.
+    pub(crate) unimplemented: bool,
 }
 
 impl Default for Tally {
     fn default() -> Self {
         let latency = Histogram::new_with_bounds(1, LATENCY_MAX, 3)
             .expect("the bounds are constants in order");
-        Self { latency, errors: 0, first_error: None, unsent: 0 }
+        Self { latency, errors: 0, first_error: None, unsent: 0, events: 0, unimplemented: false }
     }
 }
 
@@ -35,9 +41,10 @@ impl Tally {
         self.latency.saturating_record(micros as u64);
     }
 
-    /// One bad one.
-    pub(crate) fn bad(&mut self, reason: impl FnOnce() -> String) {
+    /// One bad one, with gRPC's code where there is one.
+    pub(crate) fn bad(&mut self, code: u32, reason: impl FnOnce() -> String) {
         self.errors += 1;
+        self.unimplemented |= code == UNIMPLEMENTED;
         self.first_error.get_or_insert_with(reason);
     }
 
@@ -46,6 +53,8 @@ impl Tally {
         self.latency += &other.latency;
         self.errors += other.errors;
         self.unsent += other.unsent;
+        self.events += other.events;
+        self.unimplemented |= other.unimplemented;
         if self.first_error.is_none() {
             self.first_error.clone_from(&other.first_error);
         }

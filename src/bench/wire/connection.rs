@@ -4,8 +4,6 @@
 //! does what RFC 9113 asks of a client that calls the same few methods over and over: constant
 //! headers, flow control both ways, no priorities, no push.
 
-#![allow(dead_code)] // Calls that go on are for watches.
-
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -62,6 +60,9 @@ pub(crate) struct Refusal {
 
 /// gRPC's code for a call that was broken off.
 const UNAVAILABLE: u32 = 14;
+
+/// HTTP/2's code of a stream that its reader has no more use for.
+const CANCEL: u32 = 8;
 
 /// The connection is of no more use.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -225,7 +226,7 @@ impl Connection {
             self.blocked.remove(&call.0);
             if stream.opened {
                 frame(&mut self.out, RST_STREAM, 0, call.0, 4);
-                self.out.extend(8_u32.to_be_bytes());
+                self.out.extend(CANCEL.to_be_bytes());
                 self.closed();
             } else {
                 self.waiting.retain(|id| *id != call.0);
@@ -431,7 +432,7 @@ impl Connection {
         self.blocked.remove(&id);
         if !stream.finish || !stream.unsent.is_empty() {
             frame(&mut self.out, RST_STREAM, 0, id, 4);
-            self.out.extend(8_u32.to_be_bytes());
+            self.out.extend(CANCEL.to_be_bytes());
         }
         self.closed();
         Some(stream.tag)

@@ -322,9 +322,29 @@ fn note(name: Name, value: &[u8], answered: &mut Answered) {
     match name {
         Name::Http => answered.http = number().and_then(|number| u16::try_from(number).ok()),
         Name::Grpc => answered.grpc = number(),
-        Name::Message => answered.message = String::from_utf8_lossy(value).into_owned(),
+        Name::Message => answered.message = message(value),
         Name::Other => {}
     }
+}
+
+/// gRPC's messages have bytes that a header cannot hold as `%` and two digits.
+fn message(value: &[u8]) -> String {
+    let (mut bytes, mut rest) = (Vec::with_capacity(value.len()), value);
+    while let Some((&first, tail)) = rest.split_first() {
+        let coded = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let coded = coded.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match coded {
+            Some(byte) if first == b'%' => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            _ => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn integer(rest: &mut &[u8], prefix: u32) -> Option<usize> {
@@ -405,6 +425,14 @@ mod tests {
         for block in [first, second, third] {
             read(&mut decoder, &block).expect("well formed");
         }
+    }
+
+    #[test]
+    fn messages_are_read_as_they_were_meant() {
+        assert_eq!(
+            message(b"no%20such%20key: 5%25, %zz %e2%82%ac"),
+            "no such key: 5%, %zz \u{20ac}"
+        );
     }
 
     #[test]

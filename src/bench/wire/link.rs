@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 
-use super::connection::{Call, Connection, Event};
+use super::connection::{Call, Connection, Event, WINDOW_CALL};
 
 /// Bytes that are read at once.
 const READ_MAX: usize = 256 << 10;
@@ -120,18 +120,53 @@ fn config(tls: &crate::bench::target::Tls) -> Result<Arc<ClientConfig>> {
 }
 
 /// What a load's parts tell each other.
-#[derive(Default)]
 pub(crate) struct Signal {
     /// When the measurement began; unset while connections prepare.
     pub(crate) started: OnceLock<Instant>,
     /// Whether nothing new is to be asked.
     pub(crate) stopped: AtomicBool,
+    /// Whether a script says that the measurement is over before its time.
+    pub(crate) over: AtomicBool,
     /// Whether not even answers are waited for any longer.
     pub(crate) abandoned: AtomicBool,
     /// Connections that are prepared.
     pub(crate) prepared: AtomicUsize,
     /// What has been done since, for whoever watches.
     pub(crate) done: AtomicU64,
+    /// One for each connection: gives it a turn out of turn.
+    wakes: Box<[Notify]>,
+}
+
+impl Signal {
+    /// For so many connections.
+    pub(crate) fn new(connections: usize) -> Self {
+        Self {
+            started: OnceLock::new(),
+            stopped: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+            prepared: AtomicUsize::new(0),
+            done: AtomicU64::new(0),
+            wakes: (0..connections).map(|_| Notify::new()).collect(),
+        }
+    }
+
+    /// How many connections there are.
+    pub(crate) fn connections(&self) -> usize {
+        self.wakes.len()
+    }
+
+    /// Gives a connection a turn.
+    pub(crate) fn wake(&self, connection: usize) {
+        self.wakes[connection].notify_one();
+    }
+
+    /// Gives all of them one.
+    pub(crate) fn wake_all(&self) {
+        for wake in &self.wakes {
+            wake.notify_one();
+        }
+    }
 }
 
 /// What a script has at hand when its turn comes.
@@ -164,12 +199,54 @@ pub(crate) enum Wanted {
 
 /// What one connection is used for.
 pub(crate) trait Script: Send {
+    /// Bytes of a call's answer that the server may send ahead.
+    fn window(&self) -> u32 {
+        WINDOW_CALL
+    }
     /// Asks for what is due.
     fn due(&mut self, turn: &mut Turn<'_>) -> Wanted;
     /// Takes the news that all its calls are lost; whether it goes on, on a new connection.
     fn lost(&mut self, reason: &str) -> bool;
     /// Takes what came of a call.
     fn take(&mut self, tag: u64, call: Call, event: Event<'_>, turn: &mut Turn<'_>);
+}
+
+/// One of two kinds of script, for a load whose connections differ.
+pub(crate) enum Either<A, B> {
+    /// The one.
+    Left(A),
+    /// The other.
+    Right(B),
+}
+
+impl<A: Script, B: Script> Script for Either<A, B> {
+    fn window(&self) -> u32 {
+        match self {
+            Self::Left(script) => script.window(),
+            Self::Right(script) => script.window(),
+        }
+    }
+
+    fn due(&mut self, turn: &mut Turn<'_>) -> Wanted {
+        match self {
+            Self::Left(script) => script.due(turn),
+            Self::Right(script) => script.due(turn),
+        }
+    }
+
+    fn lost(&mut self, reason: &str) -> bool {
+        match self {
+            Self::Left(script) => script.lost(reason),
+            Self::Right(script) => script.lost(reason),
+        }
+    }
+
+    fn take(&mut self, tag: u64, call: Call, event: Event<'_>, turn: &mut Turn<'_>) {
+        match self {
+            Self::Left(script) => script.take(tag, call, event, turn),
+            Self::Right(script) => script.take(tag, call, event, turn),
+        }
+    }
 }
 
 impl Link {
@@ -258,13 +335,14 @@ impl std::future::Future for Sleep<'_> {
     }
 }
 
-/// Runs a script on a connection until it is done; `wake` gives it a turn out of turn.
+/// Runs a script on the load's connection `number` until it is done.
 pub(crate) async fn drive<S: Script>(
     link: &mut Link,
     script: &mut S,
     signal: &Signal,
-    wake: &Notify,
+    number: usize,
 ) -> Result<()> {
+    let wake = &signal.wakes[number];
     let mut sleep = pin!(Sleep {
         notified: Box::pin(wake.notified()),
         wake,

@@ -9,5 +9,5 @@ mod template;
 
 pub(crate) use answer::{Fields, Value, revision};
 pub(crate) use connection::{Call, Event, Finish, WINDOW_CALL};
-pub(crate) use link::{Dialer, Script, Signal, Turn, Wanted, drive};
+pub(crate) use link::{Dialer, Either, Script, Signal, Turn, Wanted, drive};
 pub(crate) use template::{Template, digits};
