@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keelson_storage::disk::{Disk, RealDisk};
+use keelson_storage::wal::WalOptions;
 
 use crate::error::StartError;
+use crate::observer::Observer;
 use crate::peer::{PeerHttp, PeerListener, PeerTls, Transport};
 use crate::types::Member;
 
@@ -47,6 +49,10 @@ pub struct NodeConfig {
     pub transport: Option<Arc<dyn Transport>>,
     /// Where the WAL is kept.
     pub disk: Arc<dyn Disk>,
+    /// Sizes of the WAL.
+    pub wal: WalOptions,
+    /// Sees what the member does, for a simulation.
+    pub observer: Option<Arc<dyn Observer>>,
     /// Threads for consensus and peers.
     pub threads: usize,
     /// The state is made durable, and the log before it may go, after this many entries.
@@ -83,6 +89,8 @@ impl NodeConfig {
             peer_tls: None,
             transport: None,
             disk: Arc::new(RealDisk),
+            wal: WalOptions::default(),
+            observer: None,
             threads: 1,
             // Replaying them takes a fraction of a second.
             snapshot_entries: 100_000,

@@ -16,6 +16,7 @@ pub mod log;
 mod machine;
 pub mod membership;
 mod node;
+mod observer;
 pub mod peer;
 mod peers;
 mod pressure;
@@ -35,6 +36,7 @@ pub use error::{LeaseError, MoveLeaderError, ProposeError, ReadError, StartError
 pub use leadership::Leadership;
 pub use membership::{MemberChange, MemberError, MemberLimits, Members};
 pub use node::{Node, Stop};
+pub use observer::Observer;
 pub use status::Status;
 pub use types::Member;
 

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::log::{decode_membership, encode_membership};
+use crate::observer::Observer;
 use crate::proposals::{Proposals, decode_command};
 use crate::runtime::Moment;
 use crate::types::{
@@ -60,6 +61,7 @@ pub(crate) struct Machine {
     /// Told when a snapshot is due.
     due: Arc<Notify>,
     failure: Failure,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 /// Why the state cannot be gone on with, if it failed; clones share it.
@@ -76,6 +78,7 @@ impl Machine {
         proposals: Proposals,
         after: SnapshotAfter,
         warning: Duration,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Self {
         let view = machine.view();
         let (applied, _) = watch::channel(machine.applied().index);
@@ -92,6 +95,7 @@ impl Machine {
             warning,
             due: Arc::default(),
             failure: Failure::default(),
+            observer,
         }
     }
 
@@ -123,7 +127,14 @@ impl Machine {
         }
         let Some(last) = log.last().map(|entry| entry.index) else { return Ok(()) };
         let begun = Moment::now();
-        let results = self.failure.guard(|| self.machine.lock().apply(&log))?;
+        let results = self.failure.guard(|| {
+            let mut machine = self.machine.lock();
+            let results = machine.apply(&log);
+            if let Some(observer) = &self.observer {
+                observer.applied(&log, &results, &machine);
+            }
+            results
+        })?;
         assert_eq!(results.len(), log.len(), "every entry has a result");
         self.measure(&log, &results, begun.age(), bytes);
         // Readers who wait for this index may go on before the callers do: the state is visible.
@@ -274,6 +285,9 @@ impl RaftStateMachine<Types> for Machine {
         let applied = applied??;
         let (last_log_id, _) = position(&applied)?;
         assert_eq!(last_log_id, meta.last_log_id, "a snapshot is of the position it names");
+        if let Some(observer) = &self.observer {
+            observer.installed(&self.machine.lock());
+        }
         failpoint!(raftBeforeApplySnap);
         *self.built.lock() = Some(meta.clone());
         self.applied.send_replace(applied.index);

@@ -28,7 +28,7 @@ use crate::propose::{Proposer, Work};
 use crate::reads::Reader;
 use crate::start;
 use crate::status::Status;
-use crate::types::{Member, StoredMembership, Types, outer_index};
+use crate::types::{Member, StoredMembership, Types, log_id, outer_index};
 
 /// Why a member has stopped by itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -141,6 +141,11 @@ impl Node {
         })
         .await
         .unwrap_or(Err(LeaseError::Stopped))
+    }
+
+    /// Whether the log holds this very entry, or did until it was released.
+    pub fn holds(&self, term: u64, index: u64) -> bool {
+        self.inner.log.holds(log_id(term, index))
     }
 
     /// This member's id.

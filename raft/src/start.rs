@@ -65,7 +65,11 @@ async fn assemble(
     let identity = Identity { cluster_id: config.cluster_id, node_id: config.node_id };
     let log = LogStore::open(
         config.disk.clone(),
-        &LogOptions::new(config.data_dir.join("wal"), identity),
+        &LogOptions {
+            wal: config.wal,
+            observer: config.observer.clone(),
+            ..LogOptions::new(config.data_dir.join("wal"), identity)
+        },
     )?;
     let pristine = log.is_pristine();
     if let Some(own) = config.force_new_cluster.take() {
@@ -77,7 +81,13 @@ async fn assemble(
     let (view, hub) = (machine.view(), machine.hub());
     let proposals = Proposals::new();
     let after = SnapshotAfter { entries: config.snapshot_entries, bytes: config.snapshot_bytes };
-    let machine = Machine::new(machine, proposals.clone(), after, config.apply_warning);
+    let machine = Machine::new(
+        machine,
+        proposals.clone(),
+        after,
+        config.apply_warning,
+        config.observer.take(),
+    );
     let (applied, snapshot_due) = (machine.applied(), machine.snapshot_due());
     let failure = machine.failure();
     let (leader_sender, leadership) = watch::channel(Leadership::default());

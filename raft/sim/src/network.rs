@@ -1,6 +1,10 @@
 //! The network: ordered streams of bytes between members, that arrive late, stall, or break.
+//!
+//! Members speak over TCP, so a lost packet is a retransmission: all behind it waits. Calls that
+//! consensus allows to come twice or in another order, and replies, do so where a link is in
+//! disorder; so do calls on different connections everywhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +18,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
 
 use crate::executor::{Control, Group};
+use crate::frames::Frames;
 
 /// The network's own tasks.
 pub(crate) const GROUP: Group = 1000;
-const PIPE_BYTES: usize = 256 * 1024;
+const PIPE_BYTES: usize = 32 * 1024;
 const CONNECTIONS_WAITING: usize = 64;
 /// A stalled stream looks again after this long.
 const STALL: Duration = Duration::from_millis(10);
+/// A lost packet is sent again after this long, then after twice that, and so on.
+const RETRANSMISSION: Duration = Duration::from_millis(200);
 
 /// All links; clones share them.
 #[derive(Clone)]
@@ -29,12 +36,30 @@ pub(crate) struct Network {
     control: Control,
 }
 
+/// What is wrong with a link, in one direction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// Nothing arrives.
+    pub(crate) cut: bool,
+    /// Everything takes up to so much longer.
+    pub(crate) delay: Duration,
+    /// Of a hundred packets, so many are lost.
+    pub(crate) loss: u64,
+    /// Of a hundred calls, so many come twice, and so many after the next.
+    pub(crate) disorder: u64,
+}
+
 #[derive(Default)]
 struct State {
     doors: BTreeMap<u64, mpsc::Sender<Connection>>,
-    /// Pairs that cannot hear each other.
-    cut: BTreeSet<(u64, u64)>,
+    /// Troubles by the fault that made them.
+    troubles: BTreeMap<u64, Vec<((u64, u64), Trouble)>>,
+    next: u64,
 }
+
+/// A trouble that was made; [`Network::mend`] ends it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Made(u64);
 
 impl Network {
     pub(crate) fn new(control: Control) -> Self {
@@ -49,22 +74,41 @@ impl Network {
         Arc::new(SimulatedTransport { own, network: self.clone(), visitors })
     }
 
-    /// From now on these two cannot hear each other.
-    pub(crate) fn cut(&self, one: u64, other: u64) {
-        self.state.lock().cut.insert((one.min(other), one.max(other)));
+    /// From now on these links, each from one member to another, are in trouble.
+    pub(crate) fn trouble(&self, links: &[(u64, u64)], trouble: Trouble) -> Made {
+        let mut state = self.state.lock();
+        state.next += 1;
+        let number = state.next;
+        state.troubles.insert(number, links.iter().map(|link| (*link, trouble)).collect());
+        Made(number)
+    }
+
+    /// A trouble ends.
+    pub(crate) fn mend(&self, made: Made) {
+        self.state.lock().troubles.remove(&made.0);
     }
 
     /// All links work again.
     pub(crate) fn heal(&self) {
-        self.state.lock().cut.clear();
+        self.state.lock().troubles.clear();
     }
 
-    fn is_cut(&self, one: u64, other: u64) -> bool {
-        self.state.lock().cut.contains(&(one.min(other), one.max(other)))
+    fn of(&self, from: u64, to: u64) -> Trouble {
+        let state = self.state.lock();
+        let mut sum = Trouble::default();
+        for (link, trouble) in state.troubles.values().flatten() {
+            if *link == (from, to) {
+                sum.cut |= trouble.cut;
+                sum.delay = sum.delay.max(trouble.delay);
+                sum.loss = sum.loss.max(trouble.loss);
+                sum.disorder = sum.disorder.max(trouble.disorder);
+            }
+        }
+        sum
     }
 
     fn connect(&self, own: u64, target: u64) -> io::Result<Connection> {
-        if self.is_cut(own, target) {
+        if self.of(own, target).cut || self.of(target, own).cut {
             return Err(io::ErrorKind::TimedOut.into());
         }
         let door = self.state.lock().doors.get(&target).cloned();
@@ -82,19 +126,36 @@ impl Network {
         let (mut arriving, read_end) = duplex(PIPE_BYTES);
         let network = self.clone();
         self.control.spawn(GROUP, async move {
-            let mut bytes = vec![0; PIPE_BYTES];
+            let mut frames = Frames::default();
             loop {
-                let Ok(count @ 1..) = sent.read(&mut bytes).await else { return };
-                Runtime::sleep(delay()).await;
+                let holds = frames.holds();
+                let read = sent.read_buf(frames.space());
+                let read = match holds {
+                    true => Runtime::timeout(STALL * 5, read).await,
+                    false => Ok(read.await),
+                };
+                match read {
+                    Ok(Ok(1..)) => {}
+                    Ok(_) => return,
+                    Err(_) => {
+                        if arriving.write_all(&frames.release()).await.is_err() {
+                            return;
+                        }
+                        continue;
+                    }
+                }
+                let trouble = network.of(from, to);
+                Runtime::sleep(delay(trouble)).await;
                 // A cut link breaks the connection, or holds it until the link works again.
                 let breaks = Runtime::random().is_multiple_of(2);
-                while network.is_cut(from, to) {
+                while network.of(from, to).cut {
                     if breaks {
                         return;
                     }
                     Runtime::sleep(STALL).await;
                 }
-                if arriving.write_all(&bytes[..count]).await.is_err() {
+                let bytes = frames.take(trouble.disorder);
+                if arriving.write_all(&bytes).await.is_err() {
                     return;
                 }
             }
@@ -104,10 +165,19 @@ impl Network {
 }
 
 /// Mostly quick, now and then slow.
-fn delay() -> Duration {
+fn delay(trouble: Trouble) -> Duration {
     let random = Runtime::random();
     let limit = if random.is_multiple_of(64) { 40_000 } else { 1_500 };
-    Duration::from_micros(50 + (random >> 8) % limit)
+    let mut delay = Duration::from_micros(50 + (random >> 8) % limit);
+    if !trouble.delay.is_zero() {
+        delay += trouble.delay.mul_f64((random >> 40) as f64 / (1 << 24) as f64);
+    }
+    let mut again = RETRANSMISSION;
+    while trouble.loss > 0 && Runtime::random() % 100 < trouble.loss {
+        delay += again;
+        again *= 2;
+    }
+    delay
 }
 
 struct SimulatedTransport {
@@ -123,7 +193,7 @@ impl Transport for SimulatedTransport {
         _member: &'a Member,
     ) -> BoxFuture<'a, io::Result<Connection>> {
         Box::pin(async move {
-            Runtime::sleep(delay()).await;
+            Runtime::sleep(delay(self.network.of(self.own, id))).await;
             self.network.connect(self.own, id)
         })
     }

@@ -3,16 +3,12 @@
 use std::io;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use keelson_storage::wal::{Wal, WalQueue, WalWriter};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::runtime::{Runtime, current};
-
-/// The simulated disk answers within this long.
-const SIMULATED_SYNC_MAX: Duration = Duration::from_millis(3);
 
 /// The running writer; [`WalHandle::stop`] ends it.
 #[derive(Debug)]
@@ -48,8 +44,8 @@ impl WalHandle {
             let _running = running;
             loop {
                 arrived.notified().await;
-                let nanos = Runtime::random() % SIMULATED_SYNC_MAX.as_nanos() as u64;
-                Runtime::sleep(Duration::from_nanos(nanos)).await;
+                let time = current().map(|executor| executor.sync_time());
+                Runtime::sleep(time.unwrap_or_default()).await;
                 let written = writer.turn().and_then(|_| writer.rest());
                 if written.is_err() {
                     return;

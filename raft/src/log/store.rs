@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use super::cache::Cache;
 use super::driver::WalHandle;
 use super::records::entry_record;
+use crate::observer::Observer;
 use crate::types::{
     Entry, LogId, Types, Vote, inner_id, inner_vote, outer_id, outer_index, outer_vote,
 };
@@ -35,12 +36,20 @@ pub struct LogOptions {
     pub wal: WalOptions,
     /// Written entries are kept in memory up to this size.
     pub cache_bytes: usize,
+    /// Told of votes and entries.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl LogOptions {
     /// Options with the usual sizes.
     pub fn new(dir: PathBuf, identity: Identity) -> Self {
-        Self { dir, identity, wal: WalOptions::default(), cache_bytes: 8 * 1024 * 1024 }
+        Self {
+            dir,
+            identity,
+            wal: WalOptions::default(),
+            cache_bytes: 8 * 1024 * 1024,
+            observer: None,
+        }
     }
 }
 
@@ -70,6 +79,7 @@ pub(super) struct Shared {
     queue: WalQueue,
     handle: WalHandle,
     cache_bytes: usize,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 #[derive(Debug, Default)]
@@ -106,6 +116,7 @@ impl LogStore {
             queue,
             handle,
             cache_bytes: options.cache_bytes,
+            observer: options.observer.clone(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -183,6 +194,9 @@ impl LogStore {
             let mut state = self.shared.state.lock();
             for entry in entries {
                 let record = entry_record(&entry);
+                if let Some(observer) = &self.shared.observer {
+                    observer.appended(&record);
+                }
                 if records.is_empty() {
                     first = record.id.index;
                 }
@@ -267,6 +281,9 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        if let Some(observer) = &self.shared.observer {
+            observer.voted(outer_vote(vote));
+        }
         let (sender, receiver) = oneshot::channel();
         let completion = move |result: Result<&[EntryPosition], &str>| {
             let _ = sender.send(result.map(|_| ()).map_err(io::Error::other));

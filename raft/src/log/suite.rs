@@ -39,7 +39,7 @@ impl StoreBuilder<Types, LogStore, Filled, TempDir> for Builder {
         };
         let log = LogStore::open(Arc::new(RealDisk), &options).unwrap();
         let machine = StateMachine::open(Arc::new(SortedMap::new()), Options::default()).unwrap();
-        Ok((dir, log, Filled(Machine::new(machine, Proposals::new(), AFTER, APPLY_WARNING))))
+        Ok((dir, log, Filled(Machine::new(machine, Proposals::new(), AFTER, APPLY_WARNING, None))))
     }
 }
 

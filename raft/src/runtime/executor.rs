@@ -19,6 +19,8 @@ pub trait Executor {
     fn sleep_until(&self, deadline: Duration) -> Job;
     /// A random number.
     fn random(&self) -> u64;
+    /// How long the disk takes for the next sync of the task that runs.
+    fn sync_time(&self) -> Duration;
 }
 
 thread_local! {

@@ -5,6 +5,7 @@
 // upstream: gofail v0.2.0
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod planted;
 mod points;
 
 #[cfg(any(feature = "failpoints", test))]

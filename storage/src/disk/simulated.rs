@@ -1,7 +1,8 @@
 //! SimulatedDisk: files in memory that a crash strips of what was not synced.
 //!
 //! A crash keeps, drops or tears every unsynced write by itself, in sectors, and forgets names
-//! that no `sync_dir` made durable. Syncs can be made to fail.
+//! that no `sync_dir` made durable. Syncs can be made to fail, the space to end, and what is synced
+//! to rot.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,6 +30,7 @@ struct State {
     /// Names that survive a crash.
     durable_names: BTreeMap<PathBuf, Arc<Mutex<Content>>>,
     fail_syncs: bool,
+    full: bool,
     syncs: u64,
     /// Handles from before a crash are dead.
     generation: u64,
@@ -53,6 +55,7 @@ impl SimulatedDisk {
         let mut state = self.state.lock();
         state.generation += 1;
         state.fail_syncs = false;
+        state.full = false;
         let survivors = state.durable_names.clone();
         for content in survivors.values() {
             content.lock().crash(random);
@@ -63,6 +66,37 @@ impl SimulatedDisk {
     /// From now on every sync fails (or works again).
     pub fn fail_syncs(&self, fail: bool) {
         self.state.lock().fail_syncs = fail;
+    }
+
+    /// From now on there is no space for anything (or again).
+    pub fn fill(&self, full: bool) {
+        self.state.lock().full = full;
+    }
+
+    /// Changes one synced byte that is not zero, in the first three quarters of what a file holds:
+    /// what is further back may be the last write, which no later one says to be synced. Where,
+    /// if there is enough to choose from.
+    pub fn rot(&self, random: &dyn Random) -> Option<(PathBuf, usize)> {
+        const CONTENT_MIN: usize = 16 * 1024;
+        let state = self.state.lock();
+        let files: Vec<_> = state.durable_names.iter().collect();
+        let chosen = usize::try_from(random.next_u64()).unwrap_or(0) % files.len().max(1);
+        let (path, content) = files.get(chosen)?;
+        let mut content = content.lock();
+        let held = content.durable.iter().rposition(|byte| *byte != 0)? + 1;
+        if held < CONTENT_MIN {
+            return None;
+        }
+        let from = usize::try_from(random.next_u64()).unwrap_or(0) % (held / 4 * 3);
+        let at = from + content.durable[from..held].iter().position(|byte| *byte != 0)?;
+        let mask = 1 << (random.next_u64() % 8);
+        let content = &mut *content;
+        for bytes in [&mut content.durable, &mut content.current] {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= mask;
+            }
+        }
+        Some(((*path).clone(), at))
     }
 
     /// How many syncs were done.
@@ -218,6 +252,9 @@ impl DiskFile for SimulatedFile {
 
     fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()> {
         self.check_alive()?;
+        if self.disk.state.lock().full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
         let mut content = self.content.lock();
         place(&mut content.current, offset, buffer);

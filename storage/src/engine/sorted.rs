@@ -16,6 +16,20 @@ type Map = BTreeMap<Vec<u8>, Bytes>;
 struct Maps {
     now: Arc<Map>,
     flushed: Arc<Map>,
+    /// What was written since, in order, where a crash may keep some of it.
+    unflushed: Option<Vec<WriteBatch>>,
+}
+
+impl Maps {
+    fn put(&mut self, batch: &WriteBatch) {
+        let map = Arc::make_mut(&mut self.now);
+        for (key, value) in batch.changes() {
+            match value {
+                Some(value) => map.insert(key.to_vec(), value.clone()),
+                None => map.remove(key),
+            };
+        }
+    }
 }
 
 /// A sorted map as an engine.
@@ -30,10 +44,32 @@ impl SortedMap {
         Self::default()
     }
 
+    /// An empty one that remembers each batch, for [`SortedMap::crash_keeping`].
+    pub fn remembering() -> Self {
+        let map = Self::default();
+        map.maps.write().unflushed = Some(Vec::new());
+        map
+    }
+
     /// What a crash of the machine leaves.
     pub fn crash(&self) {
+        self.crash_keeping(0);
+    }
+
+    /// What a crash leaves where so many batches had found their way to the disk without a flush.
+    pub fn crash_keeping(&self, batches: usize) {
         let mut maps = self.maps.write();
         maps.now = maps.flushed.clone();
+        let unflushed = maps.unflushed.as_mut().map(std::mem::take).unwrap_or_default();
+        for batch in unflushed.iter().take(batches) {
+            maps.put(batch);
+        }
+        maps.flushed = maps.now.clone();
+    }
+
+    /// How many batches wait for a flush, as far as they are remembered.
+    pub fn unflushed(&self) -> usize {
+        self.maps.read().unflushed.as_ref().map_or(0, Vec::len)
     }
 
     fn now(&self) -> Arc<Map> {
@@ -73,12 +109,9 @@ impl Reader for SortedMap {
 impl Engine for SortedMap {
     fn write(&self, batch: &WriteBatch) -> Result<(), EngineError> {
         let mut maps = self.maps.write();
-        let map = Arc::make_mut(&mut maps.now);
-        for (key, value) in batch.changes() {
-            match value {
-                Some(value) => map.insert(key.to_vec(), value.clone()),
-                None => map.remove(key),
-            };
+        maps.put(batch);
+        if let Some(unflushed) = &mut maps.unflushed {
+            unflushed.push(batch.clone());
         }
         Ok(())
     }
@@ -86,6 +119,9 @@ impl Engine for SortedMap {
     fn flush(&self) -> Result<(), EngineError> {
         let mut maps = self.maps.write();
         maps.flushed = maps.now.clone();
+        if let Some(unflushed) = &mut maps.unflushed {
+            unflushed.clear();
+        }
         Ok(())
     }
 
@@ -108,7 +144,9 @@ impl Engine for SortedMap {
             .collect::<Result<Map, _>>()?;
         let map = Arc::new(map);
         Ok(Box::new(move || {
-            *self.maps.write() = Maps { now: map.clone(), flushed: map };
+            let mut maps = self.maps.write();
+            let unflushed = maps.unflushed.is_some().then(Vec::new);
+            *maps = Maps { now: map.clone(), flushed: map, unflushed };
             Ok(())
         }))
     }
