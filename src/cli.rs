@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{bench, check, down, store, up};
+use crate::{bench, check, down, sim, store, up};
 
 /// A whole Kubernetes control plane in one binary, on its own etcd-compatible store.
 #[derive(Debug, Parser)]
@@ -39,6 +39,8 @@ enum Command {
     /// Measure a store or a whole control plane: rate, latency, CPU, memory, start.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Run a cluster, its clients and its faults in one thread, from one seed, and check everything.
+    Sim(sim::Options),
 }
 
 /// Runs the command; the exit code is 0, 1 for a failure, 2 for wrong usage.
@@ -67,6 +69,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Command::Down(options) => ended(down::run(&options)),
         Command::Store { arguments } => store::run(&arguments),
         Command::Check(options) => check::run(&options),
+        Command::Sim(options) => sim::run(&options),
         Command::Bench(bench) => ended(
             tokio::runtime::Builder::new_multi_thread()
                 .enable_all()

@@ -15,6 +15,7 @@ mod lock;
 mod logging;
 mod measured;
 mod pki;
+mod sim;
 mod store;
 mod tls;
 mod up;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use futures::{Stream, StreamExt};
 use keelson_failpoint::failpoint;
+use keelson_failpoint::planted::{self, Bug};
 use keelson_storage::command::ApplyResult;
 use keelson_storage::entry::{LogEntry, Payload};
 use keelson_storage::machine::{Flusher, StateMachine};
@@ -126,6 +127,9 @@ impl Machine {
             log.push(log_entry(entry)?);
         }
         let Some(last) = log.last().map(|entry| entry.index) else { return Ok(()) };
+        if planted::is(Bug::ReorderTransactions) {
+            swap_two(&mut log);
+        }
         let begun = Moment::now();
         let results = self.failure.guard(|| {
             let mut machine = self.machine.lock();
@@ -197,6 +201,17 @@ impl Machine {
         let (last_log_id, last_membership) = position(reader.applied())?;
         let meta = SnapshotMeta { last_log_id, last_membership };
         Ok(Snapshot { meta, snapshot: SnapshotData::Own(reader) })
+    }
+}
+
+/// What [`Bug::ReorderTransactions`] does.
+fn swap_two(log: &mut [LogEntry]) {
+    let is_command = |entry: &LogEntry| matches!(entry.payload, Payload::Command(_));
+    if let [.., one, other] = log
+        && is_command(one)
+        && is_command(other)
+    {
+        std::mem::swap(&mut one.payload, &mut other.payload);
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
+use keelson_failpoint::planted::{self, Bug};
 use keelson_proto::raft as pb;
 use keelson_proto::raft::proposals_reply::Fate;
 use keelson_storage::command::Command;
@@ -281,7 +282,9 @@ async fn forward(peers: &Peers, leader: u64, payloads: &[Payload]) -> Vec<Fate> 
             fates.map(|fate| Fate::try_from(fate).unwrap_or(Fate::Unknown)).collect()
         }
         // Nothing left this member.
-        Err(error) if not_sent(&error) => vec![Fate::Refused; payloads.len()],
+        Err(error) if not_sent(&error) || planted::is(Bug::ForwardTwice) => {
+            vec![Fate::Refused; payloads.len()]
+        }
         Err(_) => vec![Fate::Unknown; payloads.len()],
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use keelson_failpoint::planted::{self, Bug};
 use openraft::Raft;
 use tokio::sync::{mpsc, watch};
 
@@ -60,6 +61,9 @@ impl Round {
         let index = loop {
             let leadership = *self.leadership.borrow_and_update();
             let asked = match leadership.leader {
+                _ if leadership.is_own && planted::is(Bug::ServeReadsWhenDeposed) => {
+                    Some(*self.applied.borrow())
+                }
                 _ if leadership.is_own => confirmed_index(&self.raft).await.ok(),
                 Some(leader) if leader != self.peers.directory.own() => {
                     let reply = self.peers.read_index(leader).await;

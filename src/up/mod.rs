@@ -9,5 +9,5 @@ mod options;
 mod run;
 mod screen;
 
-pub use options::Options;
+pub use options::{Options, duration};
 pub use run::run;

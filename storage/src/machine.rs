@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use keelson_failpoint::failpoint;
+use keelson_failpoint::planted::{self, Bug};
 use keelson_proto::authpb::{Role, User};
 use keelson_proto::etcdserverpb as pb;
 use keelson_proto::raft::{StoredApplied, StoredAuth, StoredLease};
@@ -139,6 +140,9 @@ impl StateMachine {
             compactor,
         };
         machine.load()?;
+        if planted::is(Bug::ApplyTwiceAfterRestart) && machine.applied.index > 1 {
+            machine.applied.index -= 1;
+        }
         machine.shared.flushed.store(machine.applied.index, Ordering::SeqCst);
         if options.compaction_thread {
             machine.compactor.spawn().map_err(OpenError::Thread)?;
@@ -271,7 +275,9 @@ impl StateMachine {
             }
             Payload::Membership(membership) => {
                 failpoint!(beforeApplyOneConfChange);
-                self.applied.membership = Some(membership.clone());
+                if !planted::is(Bug::ForgetMembershipChange) || self.applied.membership.is_none() {
+                    self.applied.membership = Some(membership.clone());
+                }
                 Ok(Reply::Done { revision: self.revision })
             }
             Payload::Command(command) => {
@@ -335,6 +341,10 @@ impl StateMachine {
             Ok(reply) => {
                 self.revision = transaction.revision();
                 let (changed, growth) = transaction.finish();
+                let deletes = |change: &Change| change.kind == mvcc::ChangeKind::Delete;
+                if planted::is(Bug::ReuseRevision) && changed.iter().any(deletes) {
+                    self.revision -= 1;
+                }
                 self.size += growth.size;
                 self.keys += growth.keys;
                 self.shared.measures.puts.add(growth.puts);

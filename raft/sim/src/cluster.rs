@@ -209,7 +209,8 @@ impl Cluster {
         let Some(computer) = self.computer(id) else { return false };
         {
             let state = self.state.lock();
-            if !state.rotten.is_empty() || state.changing || state.members.len() < 3 {
+            let is_rotten = |id: &u64| state.members.contains_key(id);
+            if state.rotten.iter().any(is_rotten) || state.changing || state.members.len() < 3 {
                 return false;
             }
         }
@@ -253,7 +254,6 @@ impl Cluster {
     pub(crate) fn removed(&self, id: u64) {
         let mut state = self.state.lock();
         state.damaged.remove(&id);
-        state.rotten.remove(&id);
         if let Some(computer) = state.members.remove(&id) {
             state.gone.insert(id, computer);
         }

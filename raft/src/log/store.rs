@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use keelson_failpoint::failpoint;
+use keelson_failpoint::planted::{self, Bug};
 use keelson_storage::disk::Disk;
 use keelson_storage::wal::{
     EntryPosition, Identity, Index, Record, Recovered, Wal, WalError, WalOptions, WalQueue,
@@ -232,7 +233,10 @@ impl State {
     fn from_recovered(recovered: Recovered) -> Self {
         let last = recovered.last().and_then(inner_id);
         Self {
-            vote: recovered.vote.map(inner_vote),
+            vote: match planted::is(Bug::VoteTwiceAfterCrash) {
+                true => None,
+                false => recovered.vote.map(inner_vote),
+            },
             committed: recovered.committed.and_then(inner_id),
             purged: recovered.purged.and_then(inner_id),
             last,

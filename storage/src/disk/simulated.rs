@@ -145,11 +145,15 @@ impl Content {
     fn crash(&mut self, random: &dyn Random) {
         let mut bytes = std::mem::take(&mut self.durable);
         for (offset, write) in std::mem::take(&mut self.unsynced) {
-            for (number, sector) in write.chunks(SECTOR).enumerate() {
-                // Half of the sectors of half of the writes arrive: every tear is possible.
+            let (mut at, end) = (offset, offset + write.len());
+            while at < end {
+                let next = (at / SECTOR + 1) * SECTOR;
+                let sector = &write[at - offset..next.min(end) - offset];
+                // Half of the sectors arrive, in any order: every tear is possible.
                 if random.next_u64() % 4 < 2 {
-                    place(&mut bytes, offset + number * SECTOR, sector);
+                    place(&mut bytes, at, sector);
                 }
+                at = next;
             }
         }
         self.current.clone_from(&bytes);

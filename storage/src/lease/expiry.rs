@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use keelson_failpoint::planted::{self, Bug};
 use keelson_proto::raft::LeaseCheckpoint;
 
 use super::Lease;
@@ -52,6 +53,10 @@ impl Expiry {
                 0 => lease.ttl_seconds,
                 left => left,
             };
+            if planted::is(Bug::ExpireLeaseEarly) {
+                expiry.set(lease, now + seconds(left) / 2);
+                continue;
+            }
             expiry.set(lease, now + seconds(left) + extend);
         }
         expiry

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keelson_failpoint::failpoint;
+use keelson_failpoint::planted::{self, Bug};
 use parking_lot::{Condvar, Mutex};
 
 use super::error::WalError;
@@ -216,8 +217,13 @@ impl WalWriter {
     ) -> Result<bool, WalError> {
         self.places.clear();
         let records = submissions.iter().flat_map(|submission| &submission.records);
+        if planted::is(Bug::AcknowledgeBeforeSync) {
+            self.wal.sync()?;
+        }
         self.wal.write(records.clone().chain(committed), &mut self.places)?;
-        self.wal.sync()?;
+        if !planted::is(Bug::AcknowledgeBeforeSync) {
+            self.wal.sync()?;
+        }
         Ok(records.into_iter().any(|record| matches!(record, Record::Purge(_))))
     }
 

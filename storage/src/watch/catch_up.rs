@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use keelson_failpoint::planted::{self, Bug};
 use keelson_proto::mvccpb::KeyValue;
 use prost::Message;
 
@@ -65,6 +66,9 @@ pub(super) fn read(
     })?;
     if damaged {
         return Err(ReadError::Damaged("a revision"));
+    }
+    if planted::is(Bug::SkipEventOnCatchUp) && found.len() > 3 {
+        found.remove(found.len() / 2);
     }
     let events = found
         .into_iter()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
+use keelson_failpoint::planted::{self, Bug};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
@@ -233,7 +234,12 @@ impl WatchHub {
         if fallen {
             return false;
         }
-        waiting.items.push_back(Item::Progress { serial, revision: state.published });
+        let progress = Item::Progress { serial, revision: state.published };
+        if planted::is(Bug::ProgressAheadOfEvents) {
+            waiting.items.push_front(progress);
+        } else {
+            waiting.items.push_back(progress);
+        }
         queue.ready.notify_one();
         true
     }

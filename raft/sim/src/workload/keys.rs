@@ -19,9 +19,14 @@ const PREFIX_END: &str = "k0";
 pub(super) async fn run(mut client: Client) {
     let mut number = 0_u64;
     let mut known = 0;
-    while client.pause(160).await {
+    while client.pause(330).await {
         number += 1;
-        let value = format!("{}.{number}", client.number);
+        // Some are longer than a sector, so that a crash can tear them.
+        let length = match client.random.random_range(0..6) {
+            0 => client.random.random_range(0..2000),
+            _ => 0,
+        };
+        let value = format!("{}.{number}{:x>length$}", client.number, "");
         match client.random.random_range(0..20) {
             0..7 => register(&mut client, value).await,
             7..9 => {

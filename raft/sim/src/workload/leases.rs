@@ -69,7 +69,7 @@ pub(super) async fn run(mut client: Client) {
             client.propose(Op::Put(put(key, id.to_string(), id))).await;
         }
         for _ in 0..client.random.random_range(0..20) {
-            if !client.pause(350).await || renew(&mut client, id).await == Alive::No {
+            if !client.pause(700).await || renew(&mut client, id).await == Alive::No {
                 break;
             }
         }

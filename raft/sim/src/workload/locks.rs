@@ -17,7 +17,7 @@ const QUEUE_END: &str = "q0";
 const ELECTION: &str = "e";
 
 pub(super) async fn run(mut client: Client) {
-    while client.pause(400).await {
+    while client.pause(1200).await {
         let ttl = client.random.random_range(1..3);
         let Some(lease) = grant(&mut client, ttl).await else { continue };
         let lock = if client.place == 0 || client.random.random() { ELECTION } else { QUEUE };
@@ -29,7 +29,7 @@ pub(super) async fn run(mut client: Client) {
             let (monitor, number) = (client.shared.cluster.monitor.clone(), client.number);
             monitor.acquired(lock, number, lease, token);
             for _ in 0..client.random.random_range(1..8) {
-                if !client.pause(500).await || renew(&mut client, lease).await == Alive::No {
+                if !client.pause(900).await || renew(&mut client, lease).await == Alive::No {
                     break;
                 }
             }
@@ -75,7 +75,7 @@ async fn campaign(client: &mut Client, lease: i64) -> Option<i64> {
             Fate::Is(_) => return None,
             Fate::Refused | Fate::Unknown => {}
         }
-        if renew(client, lease).await == Alive::No || !client.pause(300).await {
+        if renew(client, lease).await == Alive::No || !client.pause(600).await {
             return None;
         }
     }
@@ -102,7 +102,7 @@ async fn queue(client: &mut Client, lease: i64) -> Option<i64> {
                 return Some(first.created);
             }
         }
-        if renew(client, lease).await == Alive::No || !client.pause(250).await {
+        if renew(client, lease).await == Alive::No || !client.pause(500).await {
             return None;
         }
     }
