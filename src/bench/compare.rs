@@ -89,6 +89,10 @@ impl Setting {
         ours.iter().zip(&rival).map(|(ours, rival)| ours / rival).collect()
     }
 
+    fn connections(&self) -> usize {
+        self.sides[0].first().map_or(0, |outcome| outcome.connections)
+    }
+
     fn label(&self) -> String {
         let plural = if self.members == 1 { "member" } else { "members" };
         format!("{} {plural}, {} × {}", self.members, self.name, self.clients)
@@ -117,7 +121,7 @@ impl Setting {
             "members": self.members,
             "workload": self.name,
             "clients": self.clients,
-            "connections": self.sides[0].first().map(|outcome| outcome.connections),
+            "connections": self.connections(),
             "streams": self.sides[0].first().and_then(|outcome| outcome.streams),
             "keelson": side(0),
             "rival": side(1),
@@ -177,13 +181,14 @@ pub async fn run(options: Options) -> Result<()> {
 fn table(settings: &[Setting]) {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    let head = ["MEMBERS", "WORKLOAD", "CLIENTS", ""].map(str::to_owned).to_vec();
+    let head = ["MEMBERS", "WORKLOAD", "CLIENTS", "CONNECTIONS", ""].map(str::to_owned).to_vec();
     let titles = FIGURES.iter().map(|figure| figure.title.to_owned());
     table.set_header(head.into_iter().chain(titles).collect::<Vec<_>>());
     for setting in settings {
         let head = |what: &str| {
-            let name = setting.name.clone();
-            vec![setting.members.to_string(), name, setting.clients.to_string(), what.to_owned()]
+            let numbers = [setting.members, setting.clients, setting.connections()];
+            let [members, clients, connections] = numbers.map(|number| number.to_string());
+            vec![members, setting.name.clone(), clients, connections, what.to_owned()]
         };
         for (side, name) in ["keelson", "rival"].into_iter().enumerate() {
             let mut row = head(name);
@@ -204,7 +209,7 @@ fn table(settings: &[Setting]) {
             table.add_row(row);
         }
     }
-    for column in table.column_iter_mut().skip(4) {
+    for column in table.column_iter_mut().skip(5) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     println!("{table}");

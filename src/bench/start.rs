@@ -30,7 +30,7 @@ pub struct Options {
     /// Members of the store.
     #[arg(long, default_value_t = 1)]
     pub members: usize,
-    /// MiB of data that the store has when it is started again, in values of 2,500 bytes.
+    /// MiB of data that the store has when it is started again, in values of 2,100 bytes.
     #[arg(long, default_value_t = 1024)]
     pub data_mib: u64,
     /// Seconds that 100 clients read and write the small store.

@@ -47,7 +47,7 @@ pub struct Options {
     /// Members of the store.
     #[arg(long, default_value_t = 1)]
     pub members: usize,
-    /// MiB of data that the store has, in values of 2,500 bytes.
+    /// MiB of data that the store has, in values of 2,100 bytes.
     #[arg(long, default_value_t = 200)]
     pub data_mib: u64,
     /// Revisions that a compaction removes and that a lagging watcher is behind.

@@ -96,7 +96,7 @@ impl Object {
         match self {
             Self::Plain => asked,
             Self::Lease => 400,
-            Self::Pod => 2500,
+            Self::Pod => 2100,
         }
     }
 }

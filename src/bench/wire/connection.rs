@@ -594,3 +594,6 @@ fn take(partial: &mut Vec<u8>, bytes: &mut &[u8]) -> Option<Vec<u8>> {
         message
     })
 }
+
+#[cfg(test)]
+mod tests;
