@@ -24,7 +24,9 @@ use crate::log::{LogOptions, LogStore, decode_membership};
 use crate::machine::{Machine, SnapshotAfter};
 use crate::membership::{MembershipKeeper, Reconfigurer, Seeker};
 use crate::node::{Inner, Node, Stop};
-use crate::peer::{Directory, PeerNetwork, PeerServer, Service, SocketTransport, Transport};
+use crate::peer::{
+    Directory, Landing, PeerNetwork, PeerServer, Sending, Service, SocketTransport, Transport,
+};
 use crate::peers::Peers;
 use crate::pressure::{self, Pressure};
 use crate::proofs::Proofs;
@@ -101,7 +103,8 @@ async fn assemble(
         membership.clone(),
         removed.clone(),
     );
-    let network = PeerNetwork { directory: directory.clone() };
+    let sending = Sending::new();
+    let network = PeerNetwork { directory: directory.clone(), sending: sending.clone() };
     let raft = Raft::new(config.node_id, consensus, network, log.clone(), machine)
         .await
         .map_err(|error| StartError::Consensus(error.to_string()))?;
@@ -219,7 +222,7 @@ async fn assemble(
         };
         drop(Runtime::spawn(check.run()));
     }
-    drop(Runtime::spawn(snapshots(raft.clone(), snapshot_due, leadership.clone())));
+    drop(Runtime::spawn(snapshots(raft.clone(), snapshot_due, sending, leadership.clone())));
     drop(Runtime::spawn(pressure::tell(raft.clone(), view.clone(), stopped.clone())));
     drop(Runtime::spawn(expire(proposals.clone(), config.request_timeout(), stopped.clone())));
     let succession = Succession {
@@ -247,7 +250,10 @@ async fn assemble(
         removed,
         http: config.peer_http.take(),
         measures: peers.directory.measures().clone(),
-        snapshot_file: threads.0.is_some().then(|| config.data_dir.join("snapshot.partial")),
+        landing: match threads.0 {
+            Some(_) => Landing::file(config.data_dir.join("snapshot.partial")),
+            None => Landing::Memory,
+        },
     };
     drop(Runtime::spawn(PeerServer { transport, service }.run()));
 
@@ -378,12 +384,14 @@ async fn propose(
 async fn snapshots(
     raft: Raft<Types, Machine>,
     due: Arc<Notify>,
+    sending: Sending,
     mut leadership: watch::Receiver<Leadership>,
 ) {
     loop {
         tokio::select! {
             biased;
             () = due.notified() => {
+                sending.idle().await;
                 if raft.trigger().snapshot().await.is_err() {
                     return;
                 }

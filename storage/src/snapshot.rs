@@ -149,6 +149,18 @@ pub fn read_head(source: &mut impl Read) -> Result<Applied, SnapshotError> {
     Ok(Applied::from_stored(stored))
 }
 
+/// Reads all of a snapshot, whose end counts and checks it; the position it is of.
+pub fn check(source: &mut impl Read) -> Result<Applied, SnapshotError> {
+    let applied = read_head(source)?;
+    let mut entries = Entries::new(source);
+    while let Some(entry) = entries.next() {
+        if let Err(error) = entry {
+            return Err(entries.take_error().unwrap_or(error.into()));
+        }
+    }
+    Ok(applied)
+}
+
 /// The entries after the head; ends with an error unless the end is there and agrees.
 pub(crate) struct Entries<'a, R> {
     source: &'a mut R,

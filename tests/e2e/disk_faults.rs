@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use keelson_tests::members::Own;
 use keelson_tests::small_disk::{DiskFault, SmallDisk};
 use keelson_tests::{Members, scratch};
 use rand::SeedableRng as _;
@@ -27,7 +28,7 @@ async fn start(link: impl FnOnce(&Path) -> Result<()>) -> Result<(Members, Load)
     let dir = scratch::dir("members")?;
     link(&dir.path().join("m0"))?;
     let flags = FLAGS.map(str::to_owned);
-    let members = Members::start_in(dir, "http", &flags, vec![Vec::new(); 3]).await?;
+    let members = Members::start_in(dir, "http", &flags, vec![Own::default(); 3]).await?;
     let mut random = SmallRng::seed_from_u64(rand::random());
     let load = Load::start(&members, CLIENTS, VALUE_BYTES, &mut random)?;
     Ok((members, load))

@@ -17,6 +17,7 @@ mod pods_reasons;
 mod pods_streams;
 mod rubbish;
 mod scheduling;
+mod snapshots_sent;
 mod store_bench;
 mod store_clients;
 mod store_failpoints;

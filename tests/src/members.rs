@@ -16,6 +16,15 @@ use pb::maintenance_client::MaintenanceClient;
 use crate::cluster::binary;
 use crate::{ports, scratch, wait};
 
+/// What is one member's own.
+#[derive(Debug, Clone, Default)]
+pub struct Own {
+    /// What its environment has beside ours.
+    pub variables: Vec<(String, String)>,
+    /// The port where others look for it, and the one where it listens for them.
+    pub peer_ports: Option<(u16, u16)>,
+}
+
 /// A cluster of store members; ended when dropped.
 pub struct Members {
     children: Vec<Option<Child>>,
@@ -23,8 +32,7 @@ pub struct Members {
     endpoints: Vec<String>,
     dir: tempfile::TempDir,
     paused: BTreeSet<usize>,
-    /// What is in each one's environment beside ours.
-    variables: Vec<Vec<(String, String)>>,
+    own: Vec<Own>,
 }
 
 impl Members {
@@ -35,23 +43,33 @@ impl Members {
 
     /// The same with another scheme between the members, and flags beside the usual ones.
     pub async fn start_with(count: usize, scheme: &str, flags: &[String]) -> Result<Self> {
-        let variables = vec![Vec::new(); count];
-        Self::start_in(scratch::dir("members")?, scheme, flags, variables).await
+        let own = vec![Own::default(); count];
+        Self::start_in(scratch::dir("members")?, scheme, flags, own).await
     }
 
-    /// The same below a directory, whose `m0` and so on may be there already; as many as there are
-    /// environments.
+    /// The same below a directory, whose `m0` and so on may be there already; as many as are in
+    /// `own`.
     pub async fn start_in(
         dir: tempfile::TempDir,
         scheme: &str,
         flags: &[String],
-        variables: Vec<Vec<(String, String)>>,
+        own: Vec<Own>,
     ) -> Result<Self> {
-        let count = variables.len();
-        let (endpoints, arguments) = founders(dir.path(), count, scheme, flags)?;
+        let count = own.len();
+        let (endpoints, mut arguments) = founders(dir.path(), count, scheme, flags)?;
+        for (index, own) in own.iter().enumerate() {
+            let Some((looked_for, listens)) = own.peer_ports else { continue };
+            let place = arguments[index].iter().position(|flag| flag == "--listen-peer-urls");
+            let place = place.context("where it listens")? + 1;
+            let url = arguments[index][place].clone();
+            for argument in arguments.iter_mut().flatten() {
+                *argument = argument.replace(&url, &format!("{scheme}://127.0.0.1:{looked_for}"));
+            }
+            arguments[index][place] = format!("{scheme}://127.0.0.1:{listens}");
+        }
         let children = (0..count).map(|_| None).collect();
         let paused = BTreeSet::new();
-        let mut members = Self { children, arguments, endpoints, dir, paused, variables };
+        let mut members = Self { children, arguments, endpoints, dir, paused, own };
         for index in 0..count {
             members.start_one(index)?;
         }
@@ -67,7 +85,7 @@ impl Members {
         let child = Command::new(binary())
             .arg("store")
             .args(&self.arguments[index])
-            .envs(self.variables[index].iter().cloned())
+            .envs(self.own[index].variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -16,7 +16,7 @@ use super::transport::Connection;
 use crate::runtime::Runtime;
 
 /// Frames that wait to be written; a call beyond that fails.
-const OUTBOX_FRAMES: usize = 4096;
+pub(crate) const OUTBOX_FRAMES: usize = 4096;
 /// Frames written between two flushes.
 const FRAMES_A_FLUSH: usize = 64;
 
@@ -38,12 +38,13 @@ struct Calls {
 pub(crate) type Reply = oneshot::Receiver<Frame>;
 
 impl Channel {
-    /// Takes a connection whose greeting is done.
+    /// Takes a connection whose greeting is done; so many frames may wait to be written.
     pub(crate) fn start(
         reader: FrameReader<Box<dyn tokio::io::AsyncRead + Send + Sync + Unpin>>,
         writer: Box<dyn AsyncWrite + Send + Sync + Unpin>,
+        frames: usize,
     ) -> Self {
-        let (outbox, inbox) = mpsc::channel(OUTBOX_FRAMES);
+        let (outbox, inbox) = mpsc::channel(frames);
         let calls: Arc<Mutex<Calls>> = Arc::default();
         drop(Runtime::spawn(write_frames(writer, inbox)));
         drop(Runtime::spawn(read_replies(reader, calls.clone())));

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
-use super::channel::{Channel, framed};
+use super::channel::{Channel, OUTBOX_FRAMES, framed};
 use super::frame::{FORMAT_VERSION, Kind, encode};
 use super::measures::{AllPeers, Meter};
 use super::transport::Transport;
@@ -31,6 +31,18 @@ pub(crate) enum Purpose {
     Heartbeats,
     Snapshot,
     Requests,
+}
+
+/// Chunks of a snapshot that wait to be written: it is read no faster than it goes out.
+const SNAPSHOT_FRAMES: usize = 8;
+
+impl Purpose {
+    fn outbox_frames(self) -> usize {
+        match self {
+            Self::Snapshot => SNAPSHOT_FRAMES,
+            Self::Entries | Self::Heartbeats | Self::Requests => OUTBOX_FRAMES,
+        }
+    }
 }
 
 type Slot = Arc<tokio::sync::Mutex<Connecting>>;
@@ -105,7 +117,7 @@ impl Directory {
         if !rest.is_zero() {
             Runtime::sleep(rest).await;
         }
-        let connected = self.connect(target, member).await;
+        let connected = self.connect(target, member, purpose.outbox_frames()).await;
         slot.failed = connected.is_err().then(Moment::now);
         self.tell(target, connected.as_ref().err());
         let connected = connected.inspect_err(|_| self.failed(target, purpose));
@@ -116,7 +128,7 @@ impl Directory {
 
     /// Whether a member answers a connection that is made for that alone.
     pub(crate) async fn knock(&self, target: u64) -> io::Result<()> {
-        self.connect(target, &Member::default()).await.map(drop)
+        self.connect(target, &Member::default(), 1).await.map(drop)
     }
 
     /// Logs why a member cannot be reached, once for each reason, and that it can be again.
@@ -143,7 +155,7 @@ impl Directory {
         measures.heartbeat_failures.add((purpose == Purpose::Heartbeats).into());
     }
 
-    async fn connect(&self, target: u64, member: &Member) -> io::Result<Channel> {
+    async fn connect(&self, target: u64, member: &Member, frames: usize) -> io::Result<Channel> {
         let known = leadership::member(&self.membership, target);
         let member = known.as_ref().unwrap_or(member);
         let connection = self.transport.connect(target, member).await?;
@@ -171,7 +183,7 @@ impl Directory {
         if !welcome.refusal.is_empty() {
             return Err(io::Error::other(welcome.refusal));
         }
-        Ok(Channel::start(reader, writer))
+        Ok(Channel::start(reader, writer, frames))
     }
 }
 

@@ -23,25 +23,28 @@ use super::channel::{Reply, reply_body};
 use super::directory::{Directory, Purpose};
 use super::frame::{Frame, Kind, encode, encode_bytes};
 use super::measures::PeerMeasures;
+use super::sending::Sending;
 use super::wire;
-use crate::machine::SnapshotData;
+use crate::machine::{SnapshotData, blocking};
 use crate::runtime::{Moment, Runtime};
-use crate::types::{Append, AppendResult, CommittedLeader, Member, Types, Vote};
+use crate::types::{Append, AppendResult, CommittedLeader, Member, Types, Vote, outer_index};
 
 /// Messages with entries on their way to one member.
 const APPENDS_IN_FLIGHT: usize = 64;
 /// A snapshot may stall for this long.
-const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Makes the library's clients of other members.
 #[derive(Clone)]
 pub(crate) struct PeerNetwork {
     pub(crate) directory: Directory,
+    pub(crate) sending: Sending,
 }
 
 /// The library's client of one member.
 pub(crate) struct PeerClient {
     directory: Directory,
+    sending: Sending,
     target: u64,
     member: Member,
     purpose: Purpose,
@@ -65,7 +68,8 @@ impl RaftNetworkFactory<Types> for PeerNetwork {
 
 impl PeerNetwork {
     fn client(&self, target: u64, member: &Member, purpose: Purpose) -> PeerClient {
-        PeerClient { directory: self.directory.clone(), target, member: member.clone(), purpose }
+        let (directory, sending) = (self.directory.clone(), self.sending.clone());
+        PeerClient { directory, sending, target, member: member.clone(), purpose }
     }
 }
 
@@ -224,18 +228,35 @@ impl PeerClient {
             number = call;
             encode(Kind::SnapshotHead, call, &head)
         })?;
-        while let Some(chunk) = reader.next_chunk().map_err(io::Error::other)? {
-            if !chunk.is_empty() {
-                channel.send(encode_bytes(Kind::SnapshotChunk, number, &chunk)).await?;
-            }
+        loop {
+            // Reading waits for the engine: not on a thread of consensus.
+            let read = move || {
+                let chunk = reader.next_chunk();
+                (chunk, reader)
+            };
+            let (chunk, rest) = blocking(read).await?;
+            reader = rest;
+            let chunk = match chunk.map_err(io::Error::other)? {
+                Some(chunk) if chunk.is_empty() => continue,
+                Some(chunk) => chunk,
+                None => break,
+            };
+            within(channel.send(encode_bytes(Kind::SnapshotChunk, number, &chunk))).await?;
         }
-        channel.send(encode_bytes(Kind::SnapshotChunk, number, &[])).await?;
+        within(channel.send(encode_bytes(Kind::SnapshotChunk, number, &[]))).await?;
         Runtime::timeout(SNAPSHOT_TIMEOUT, reply)
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))
             .and_then(reply_body)?
             .decode()
     }
+}
+
+/// A step of a snapshot's transfer that takes too long has failed.
+async fn within<T>(step: impl Future<Output = io::Result<T>> + Send) -> io::Result<T> {
+    Runtime::timeout(SNAPSHOT_TIMEOUT, step)
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 impl NetSnapshot<Types> for PeerClient {
@@ -258,9 +279,27 @@ impl NetSnapshot<Types> for PeerClient {
                 membership.membership(),
             )),
         };
+        let on_its_way = self.sending.begin();
+        let index = last.map_or(0, |id| outer_index(id.index));
+        let to = format!("{:x}", self.target);
+        tracing::info!(to, "snapshot-index" = index, "sending database snapshot");
         let sent = std::pin::pin!(self.send_snapshot(head, snapshot.snapshot));
         let cancel = std::pin::pin!(cancel);
-        match futures::future::select(sent, cancel).await {
+        let ended = futures::future::select(sent, cancel).await;
+        match &ended {
+            futures::future::Either::Left((Ok(reply), _)) if reply.refusal.is_empty() => {
+                on_its_way.arrived();
+                tracing::info!(to, "snapshot-index" = index, "sent database snapshot");
+            }
+            futures::future::Either::Left((Ok(reply), _)) => {
+                tracing::warn!(to, error = reply.refusal, "failed to send database snapshot");
+            }
+            futures::future::Either::Left((Err(error), _)) => {
+                tracing::warn!(to, %error, "failed to send database snapshot");
+            }
+            futures::future::Either::Right(_) => {}
+        }
+        match ended {
             futures::future::Either::Left((Ok(reply), _)) if reply.refusal.is_empty() => {
                 let vote = wire::from_vote(reply.vote)
                     .map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))?;

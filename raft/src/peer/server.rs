@@ -1,8 +1,6 @@
 //! PeerServer: answers the calls of other members.
 
-use std::fs::File;
-use std::io::{self, BufReader, Cursor, Seek, Write};
-use std::path::PathBuf;
+use std::io::{self, Cursor};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,18 +20,20 @@ use tokio::sync::{mpsc, watch};
 use super::channel::{framed, write_frames};
 use super::frame::{FORMAT_VERSION, Frame, FrameReader, Kind, encode, encode_bytes};
 use super::measures::{AllPeers, Meter};
+use super::network::SNAPSHOT_TIMEOUT;
+use super::reception::Landing;
 use super::transport::{Connection, PeerHttp, Transport};
 use super::wire;
 use crate::corruption::hash_here;
 use crate::leases::{Leases, Question};
 use crate::log::{LogStore, stored_membership};
-use crate::machine::{Machine, SnapshotData};
+use crate::machine::Machine;
 use crate::membership::{self, Reconfigurer};
 use crate::propose::{Proposer, Work};
 use crate::reads::confirmed_index;
 use crate::runtime::Runtime;
 use crate::succession::Succession;
-use crate::types::{Append, Payload, SnapshotMeta, Types};
+use crate::types::{Append, Payload, SnapshotMeta, Types, outer_index};
 
 /// Replies that wait to be written.
 const OUTBOX_FRAMES: usize = 4096;
@@ -60,8 +60,8 @@ pub(crate) struct Service {
     /// Takes connections of those who speak HTTP.
     pub(crate) http: Option<PeerHttp>,
     pub(crate) measures: AllPeers,
-    /// Where a snapshot is kept while it arrives; `None`: in memory.
-    pub(crate) snapshot_file: Option<PathBuf>,
+    /// Where a snapshot is kept while it arrives.
+    pub(crate) landing: Landing,
 }
 
 /// Accepts connections and answers on them.
@@ -160,7 +160,7 @@ impl Service {
                             }
                         }
                         Kind::SnapshotHead => {
-                            let reply = self.receive_snapshot(&frame, &mut reader).await?;
+                            let reply = self.receive_snapshot(from, &frame, &mut reader).await?;
                             send(&outbox, reply).await?;
                         }
                         _ => {
@@ -327,28 +327,46 @@ impl Service {
         }
     }
 
-    async fn receive_snapshot(&self, frame: &Frame, reader: &mut Reader) -> io::Result<Bytes> {
+    async fn receive_snapshot(
+        &self,
+        from: u64,
+        frame: &Frame,
+        reader: &mut Reader,
+    ) -> io::Result<Bytes> {
         let head: pb::SnapshotHead = frame.decode()?;
         let vote = wire::from_vote(head.vote)?;
         let last_membership = stored_membership(head.membership.unwrap_or_default())?;
         let meta = SnapshotMeta { last_log_id: wire::from_id(head.last), last_membership };
-        let mut sink = match &self.snapshot_file {
-            Some(path) => Sink::File(
-                File::options().read(true).write(true).create(true).truncate(true).open(path)?,
-            ),
-            None => Sink::Memory(Vec::new()),
-        };
+        let mut reception = self.landing.begin()?;
+        let mut bytes = 0;
         loop {
-            let chunk = reader.next().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let chunk = Runtime::timeout(SNAPSHOT_TIMEOUT, reader.next())
+                .await
+                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
+                .ok_or(io::ErrorKind::UnexpectedEof)?;
             if chunk.kind != Kind::SnapshotChunk || chunk.call != frame.call {
                 return Err(io::Error::other("a snapshot is interrupted by another call"));
             }
             if chunk.body.is_empty() {
                 break;
             }
-            sink.write(&chunk.body)?;
+            bytes += chunk.body.len();
+            reception.write(&chunk.body)?;
         }
-        let snapshot = Snapshot { meta, snapshot: sink.finish()? };
+        let snapshot = match reception.finish(meta.last_log_id).await {
+            Ok(snapshot) => Snapshot { meta, snapshot },
+            Err(error) => {
+                tracing::error!(%error, bytes, "a received database snapshot is not whole");
+                let refusal = error.to_string();
+                return Ok(reply(frame.call, &pb::SnapshotReply { vote: None, refusal }));
+            }
+        };
+        tracing::info!(
+            "remote-peer-id" = format!("{from:x}"),
+            "snapshot-index" = snapshot.meta.last_log_id.map_or(0, |id| outer_index(id.index)),
+            bytes,
+            "received database snapshot"
+        );
         let message = match self.raft.install_full_snapshot(vote, snapshot).await {
             Ok(answer) => {
                 pb::SnapshotReply { vote: Some(wire::vote(&answer.vote)), refusal: String::new() }
@@ -368,33 +386,6 @@ async fn speaks_http(mut connection: Connection) -> io::Result<(Connection, bool
     let is_http = start.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b' ');
     connection.reader = Box::new(Cursor::new(start).chain(connection.reader));
     Ok((connection, is_http))
-}
-
-enum Sink {
-    File(File),
-    Memory(Vec<u8>),
-}
-
-impl Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::File(file) => file.write_all(bytes),
-            Self::Memory(memory) => {
-                memory.extend_from_slice(bytes);
-                Ok(())
-            }
-        }
-    }
-
-    fn finish(self) -> io::Result<SnapshotData> {
-        Ok(SnapshotData::Received(match self {
-            Self::File(mut file) => {
-                file.rewind()?;
-                Box::new(BufReader::new(file))
-            }
-            Self::Memory(memory) => Box::new(Cursor::new(memory)),
-        }))
-    }
 }
 
 fn reply(call: u64, message: &impl Message) -> Bytes {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use keelson_storage::engine::{RocksDb, RocksOptions, SortedMap};
 use keelson_storage::entry::{LogEntry, Payload};
 use keelson_storage::machine::{Options, StateMachine};
-use keelson_storage::snapshot::SnapshotError;
+use keelson_storage::snapshot::{SnapshotError, check};
 
 use crate::cluster::Member;
 
@@ -68,6 +68,7 @@ fn a_snapshot_is_the_whole_state_at_its_position() {
         let hash = |machine: &StateMachine| machine.view().hash_kv(3001).unwrap();
         assert_eq!(hash(&machine), hash(&member.machine));
     }
+    assert_eq!(check(&mut bytes.as_slice()).unwrap(), applied);
     let mut broken = bytes.clone();
     let middle = broken.len() / 2;
     broken[middle] ^= 1;
@@ -77,6 +78,7 @@ fn a_snapshot_is_the_whole_state_at_its_position() {
         member.put("kept", "");
         let result: Result<_, SnapshotError> = member.machine.install(bytes);
         assert!(result.is_err(), "{what}");
+        assert!(check(&mut &bytes[..]).is_err(), "{what}");
         assert_eq!(member.keys("a", "z", 0).0, ["kept="], "{what}: the old state stays");
     }
 }

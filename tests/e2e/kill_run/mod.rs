@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use keelson_check::{Request, Told};
 use keelson_proto::etcdserverpb as pb;
+use keelson_tests::members::Own;
 use keelson_tests::wall_clock::WallClocks;
 use keelson_tests::{Members, scratch};
 use pb::maintenance_client::MaintenanceClient;
@@ -99,8 +100,8 @@ async fn run(rounds: usize, seed: u64) -> Result<()> {
     ];
     let dir = scratch::dir("members")?;
     let clocks = WallClocks::new(dir.path(), 3)?;
-    let variables = (0..3).map(|index| clocks.variables(index)).collect();
-    let mut members = Members::start_in(dir, "http", &flags, variables).await?;
+    let own = |index| Own { variables: clocks.variables(index), ..Own::default() };
+    let mut members = Members::start_in(dir, "http", &flags, (0..3).map(own).collect()).await?;
     let mut random = rand::rngs::SmallRng::seed_from_u64(seed);
     let mut load = Load::start(&members, CLIENTS, 0, &mut random)?;
     let (run, started) = (Arc::clone(&load.run), Instant::now());
