@@ -15,9 +15,9 @@ use bytes::Bytes;
 use keelson_failpoint::failpoint;
 use parking_lot::RwLock;
 use rocksdb::{
-    BlockBasedOptions, BottommostLevelCompaction, Cache, CompactOptions, DB, DBCompressionType,
-    DBRawIteratorWithThreadMode, FlushOptions, IteratorMode, LogLevel, Options, ReadOptions,
-    WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, BottommostLevelCompaction, Cache, CompactOptions, DB,
+    DBCompressionType, DBRawIteratorWithThreadMode, FlushOptions, IteratorMode, LogLevel, Options,
+    ReadOptions, WriteOptions,
 };
 
 use super::{Direction, Engine, EngineError, Export, Reader, Staged, Visitor, WriteBatch};
@@ -31,6 +31,8 @@ const EXPORT_QUEUE: usize = 256;
 /// Bytes a batch when all content is replaced.
 const REPLACE_BATCH_BYTES: usize = 1 << 20;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// Pieces of index and filter.
+const METADATA_BLOCK_BYTES: usize = 4 << 10;
 
 /// Memory that the engine may take.
 #[derive(Debug, Clone, Copy)]
@@ -253,6 +255,12 @@ fn open_db(path: &Path, options: &RocksOptions) -> Result<DB, EngineError> {
     // Without these, index and filter blocks stay in memory for every open file.
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    // In pieces, of which a look-up needs one each: whole ones are as large as the cache once there
+    // is a gigabyte of data, and would be read again for every key.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(METADATA_BLOCK_BYTES);
+    table.set_pin_top_level_index_and_filter(true);
     table.set_format_version(5);
     let mut db = Options::default();
     db.create_if_missing(true);
@@ -289,6 +297,8 @@ fn write_to(db: &DB, batch: &WriteBatch) -> Result<(), EngineError> {
     }
     let mut options = WriteOptions::new();
     options.disable_wal(true);
+    // Batches are in key order: each search goes on where the last one ended.
+    options.set_memtable_insert_hint_per_batch(true);
     db.write_opt(rocks, &options).map_err(|error| rocks_error(db, &error))
 }
 
