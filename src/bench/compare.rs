@@ -20,6 +20,9 @@ pub struct Options {
     /// The rival's binary; it is started with etcd's flags.
     #[arg(long, default_value = "etcd")]
     pub rival: PathBuf,
+    /// A keelson binary to measure instead of this one, as to compare builds.
+    #[arg(long)]
+    pub ours: Option<PathBuf>,
     /// Numbers of members to try.
     #[arg(long, value_delimiter = ',', default_value = "1,3")]
     pub members: Vec<usize>,
@@ -139,7 +142,7 @@ pub async fn run(options: Options) -> Result<()> {
     if let Some(svg) = &options.svg {
         plot::check(svg)?;
     }
-    let sides = [Side::Ours, Side::Rival(options.rival.clone())];
+    let sides = [Side::Ours(options.ours.clone()), Side::Rival(options.rival.clone())];
     eprintln!("rival: {}", sides[1].version()?);
     let mut settings = Vec::new();
     for members in &options.members {

@@ -21,8 +21,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// Whose store.
 #[derive(Debug, Clone)]
 pub(crate) enum Side {
-    /// Our own.
-    Ours,
+    /// Our own, of that binary; this one if none is named.
+    Ours(Option<PathBuf>),
     /// Another binary, started with etcd's flags.
     Rival(PathBuf),
 }
@@ -31,15 +31,16 @@ impl Side {
     /// Its word in reports.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Ours => "keelson",
+            Self::Ours(_) => "keelson",
             Self::Rival(_) => "rival",
         }
     }
 
     fn command(&self) -> Result<Command> {
         Ok(match self {
-            Self::Ours => {
-                let mut command = Command::new(std::env::current_exe()?);
+            Self::Ours(binary) => {
+                let this = std::env::current_exe()?;
+                let mut command = Command::new(binary.as_ref().unwrap_or(&this));
                 command.arg("store");
                 command
             }
@@ -60,8 +61,8 @@ impl Side {
 
     fn binary(&self) -> String {
         match self {
-            Self::Ours => "keelson".to_owned(),
-            Self::Rival(binary) => binary.display().to_string(),
+            Self::Ours(None) => "keelson".to_owned(),
+            Self::Ours(Some(binary)) | Self::Rival(binary) => binary.display().to_string(),
         }
     }
 }

@@ -63,7 +63,7 @@ pub async fn run(options: Options) -> Result<()> {
     if options.members == 0 || options.starts == 0 {
         bail!("--members and --starts must be at least 1");
     }
-    let mut sides = vec![Side::Ours];
+    let mut sides = vec![Side::Ours(None)];
     sides.extend(options.rival.clone().map(Side::Rival));
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);

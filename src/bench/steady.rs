@@ -147,7 +147,7 @@ struct Bench<'a> {
 /// Fills a store, measures, and prints quiet figures, the others, and their ratios.
 pub async fn run(options: Options) -> Result<()> {
     options.check()?;
-    let side = options.rival.clone().map_or(Side::Ours, Side::Rival);
+    let side = options.rival.clone().map_or(Side::Ours(None), Side::Rival);
     let members = Members::start(&side, options.members, &options.work_dir).await?;
     let target = members.target();
     let mut bench = Bench {
