@@ -30,7 +30,7 @@ pub(crate) async fn follow(
 ) {
     let mut metrics = raft.server_metrics();
     loop {
-        let (now, members, alone) = {
+        let (now, members) = {
             let metrics = metrics.borrow_and_update();
             let leader = metrics.current_leader;
             let now = Leadership {
@@ -39,11 +39,8 @@ pub(crate) async fn follow(
                 is_own: leader == Some(metrics.id) && metrics.state.is_leader(),
             };
             let members = metrics.membership_config.as_ref().clone();
-            let alone = now.is_own && members.membership().nodes().count() == 1;
-            (now, members, alone)
+            (now, members)
         };
-        // Who leads alone has nobody to tell and nobody to lose: it need not wake up for that.
-        raft.runtime_config().tick(!alone);
         membership.send_if_modified(|known| {
             let changed = *known != members;
             *known = members;

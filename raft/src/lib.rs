@@ -29,6 +29,7 @@ pub mod runtime;
 mod start;
 mod status;
 mod succession;
+mod ticker;
 pub mod types;
 
 pub use config::NodeConfig;

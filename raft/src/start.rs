@@ -36,6 +36,7 @@ use crate::reads::ReadsTask;
 use crate::rounds::QUEUE_WAITERS;
 use crate::runtime::{Runtime, current};
 use crate::succession::{QUEUE_ENDS, Succession};
+use crate::ticker::{Heard, Ticker};
 use crate::types::{Entry, Member, Membership, StoredMembership, Types, log_id, outer_index};
 
 /// Proposals that waited too long are looked for this often.
@@ -236,6 +237,16 @@ async fn assemble(
     };
     let (ends, ended) = mpsc::channel(QUEUE_ENDS);
     drop(Runtime::spawn(succession.clone().run(ended)));
+    let heard = Heard::default();
+    let ticker = Ticker {
+        raft: raft.clone(),
+        log: log.clone(),
+        leadership: leadership.clone(),
+        membership: membership.clone(),
+        heard: heard.clone(),
+        heartbeat: config.heartbeat,
+    };
+    drop(Runtime::spawn(ticker.run()));
     let service = Service {
         cluster_id: config.cluster_id,
         node_id: config.node_id,
@@ -247,6 +258,7 @@ async fn assemble(
         reconfigurer: reconfigurer.clone(),
         succession,
         ends,
+        heard,
         removed,
         http: config.peer_http.take(),
         measures: peers.directory.measures().clone(),

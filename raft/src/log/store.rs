@@ -48,7 +48,7 @@ impl LogOptions {
             dir,
             identity,
             wal: WalOptions::default(),
-            cache_bytes: 8 * 1024 * 1024,
+            cache_bytes: 4 * 1024 * 1024,
             observer: None,
         }
     }

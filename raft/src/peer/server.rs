@@ -33,6 +33,7 @@ use crate::propose::{Proposer, Work};
 use crate::reads::confirmed_index;
 use crate::runtime::Runtime;
 use crate::succession::Succession;
+use crate::ticker::Heard;
 use crate::types::{Append, Payload, SnapshotMeta, Types, outer_index};
 
 /// Replies that wait to be written.
@@ -55,6 +56,7 @@ pub(crate) struct Service {
     pub(crate) succession: Succession,
     /// Told whose connection has ended.
     pub(crate) ends: mpsc::Sender<u64>,
+    pub(crate) heard: Heard,
     /// Told when another member says that this one has been removed.
     pub(crate) removed: watch::Sender<bool>,
     /// Takes connections of those who speak HTTP.
@@ -143,6 +145,7 @@ impl Service {
                     }
                     match frame.kind {
                         Kind::Append | Kind::Heartbeat => {
+                            self.heard.from(from);
                             // Polled once at once: entries reach consensus in the order they came.
                             let mut reply = self.append(&frame)?;
                             match (&mut reply).now_or_never() {

@@ -45,7 +45,7 @@ pub struct RocksOptions {
 
 impl Default for RocksOptions {
     fn default() -> Self {
-        Self { block_cache_bytes: 16 << 20, write_buffer_bytes: 16 << 20 }
+        Self { block_cache_bytes: 16 << 20, write_buffer_bytes: 8 << 20 }
     }
 }
 
@@ -268,6 +268,8 @@ fn open_db(path: &Path, options: &RocksOptions) -> Result<DB, EngineError> {
     db.set_compression_type(DBCompressionType::Lz4);
     db.set_write_buffer_size(options.write_buffer_bytes);
     db.set_max_write_buffer_number(2);
+    // Small buffers make small files: as many bytes as ever are merged at once.
+    db.set_level_zero_file_num_compaction_trigger(8);
     db.set_max_background_jobs(2);
     db.set_level_compaction_dynamic_level_bytes(true);
     db.set_bytes_per_sync(1 << 20);
