@@ -232,8 +232,9 @@ async fn assemble(
         peers: peers.clone(),
         leadership: leadership.clone(),
         membership: membership.clone(),
-        turn: config.election / 10,
+        turn: config.election / 5,
         limit: config.election,
+        heir: Arc::default(),
     };
     let (ends, ended) = mpsc::channel(QUEUE_ENDS);
     drop(Runtime::spawn(succession.clone().run(ended)));

@@ -3,10 +3,12 @@
 //! A connection that ends, and an address at which nobody listens any more, say more than silence.
 //! Who sees that of its leader asks the other voters whether they see it too. Where most do, nobody
 //! is left to be led, and the first of them in the order of ids stands at once, for votes that do
-//! not wait for the end of the dead leader's lease. Terms and logs decide as in every election; a
-//! machine without power, or a link that is cut, is left to the timeout.
+//! not wait for the end of the dead leader's lease. Each agrees with one of them only, so that votes
+//! are not split. Terms and logs decide as in every election; a machine without power, or a link
+//! that is cut, is left to the timeout.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -14,6 +16,7 @@ use futures::stream::FuturesUnordered;
 use keelson_proto::raft as pb;
 use openraft::Raft;
 use openraft::raft::TransferLeaderRequest;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use crate::leadership::Leadership;
@@ -43,6 +46,8 @@ pub(crate) struct Succession {
     pub(crate) turn: Duration,
     /// How long the others are asked.
     pub(crate) limit: Duration,
+    /// Whom this member sees as the one to follow the leader with this vote.
+    pub(crate) heir: Arc<Mutex<Option<(Vote, u64)>>>,
 }
 
 impl Succession {
@@ -73,8 +78,14 @@ impl Succession {
         if Runtime::timeout(turn, async { changed.await.map(|_| ()) }).await.is_ok() {
             return;
         }
-        let question =
-            pb::Vacancy { leader: Some(wire::vote(&vote)), last: self.log.last().map(wire::id) };
+        if !self.settles_on(vote, own) {
+            return;
+        }
+        let question = pb::Vacancy {
+            leader: Some(wire::vote(&vote)),
+            last: self.log.last().map(wire::id),
+            candidate: own,
+        };
         let mut answers: FuturesUnordered<_> =
             others.iter().map(|other| self.peers.vacancy(*other, &question)).collect();
         let mut agreed = 1;
@@ -105,7 +116,20 @@ impl Succession {
         let leader = vote.leader_id.voted_for;
         Ok(self.vote_for(leader) == Some(vote)
             && self.log.last() <= last
-            && self.is_gone(leader).await)
+            && self.is_gone(leader).await
+            && self.settles_on(vote, question.candidate))
+    }
+
+    /// Whether this candidate is the first that this member has heard of, or is itself.
+    fn settles_on(&self, vote: Vote, candidate: u64) -> bool {
+        let mut heir = self.heir.lock();
+        match *heir {
+            Some((known, first)) if known == vote => first == candidate,
+            _ => {
+                *heir = Some((vote, candidate));
+                true
+            }
+        }
     }
 
     /// The own vote, if it is for this leader and it has won.
