@@ -26,6 +26,7 @@ mod propose;
 mod reads;
 mod rounds;
 pub mod runtime;
+mod slice;
 mod start;
 mod status;
 mod succession;

@@ -18,17 +18,16 @@ use keelson_storage::measures::Operation;
 use keelson_storage::snapshot::SnapshotReader;
 use keelson_storage::view::View;
 use openraft::storage::{EntryResponder, RaftStateMachine};
-use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
+use openraft::{OptionalSend, RaftSnapshotBuilder, Snapshot};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use crate::log::{decode_membership, encode_membership};
+use crate::log::decode_membership;
 use crate::observer::Observer;
-use crate::proposals::{Proposals, decode_command};
+use crate::proposals::Proposals;
 use crate::runtime::Moment;
-use crate::types::{
-    self, Applied, Entry, LogId, SnapshotMeta, StoredMembership, Types, log_id, outer_index,
-};
+use crate::slice::Slice;
+use crate::types::{self, Applied, LogId, SnapshotMeta, StoredMembership, Types, log_id};
 
 /// When a snapshot is due: entries and bytes of them since the last.
 #[derive(Debug, Clone, Copy)]
@@ -68,10 +67,6 @@ pub(crate) struct Machine {
 /// Why the state cannot be gone on with, if it failed; clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Failure(Arc<Mutex<Option<String>>>);
-
-/// More entries at once are applied beside the consensus tasks, whose heartbeats do not wait for
-/// what may have to be read from a disk; fewer are done before another thread would have begun.
-const APPLIED_HERE_MAX: usize = 16;
 
 impl Machine {
     pub(crate) fn new(
@@ -115,17 +110,9 @@ impl Machine {
         self.due.clone()
     }
 
-    fn apply_now(&self, entries: &[Entry]) -> io::Result<()> {
-        let mut own = Vec::new();
-        let mut log = Vec::with_capacity(entries.len());
-        let mut bytes = 0;
-        for (place, entry) in entries.iter().enumerate() {
-            if let EntryPayload::Normal(payload) = &entry.payload {
-                bytes += payload.0.len();
-                own.extend(self.proposals.own_sequence(payload).map(|sequence| (place, sequence)));
-            }
-            log.push(log_entry(entry)?);
-        }
+    fn apply_now(&self, slice: Slice) -> io::Result<()> {
+        #[allow(unused_mut, reason = "a test build may reorder it")]
+        let Slice { mut log, own, bytes } = slice;
         let Some(last) = log.last().map(|entry| entry.index) else { return Ok(()) };
         if planted::is(Bug::ReorderTransactions) {
             swap_two(&mut log);
@@ -225,20 +212,6 @@ fn position(
     Ok((log_id(applied.term, applied.index), membership))
 }
 
-fn log_entry(entry: &Entry) -> io::Result<LogEntry> {
-    let payload = match &entry.payload {
-        EntryPayload::Blank => Payload::Blank,
-        EntryPayload::Normal(payload) => {
-            Payload::Command(decode_command(payload).map_err(io::Error::other)?)
-        }
-        EntryPayload::Membership(membership) => {
-            Payload::Membership(encode_membership(Some(entry.log_id), membership))
-        }
-    };
-    let index = outer_index(entry.log_id.index);
-    Ok(LogEntry { term: entry.log_id.leader_id.term, index, payload })
-}
-
 impl RaftStateMachine<Types> for Machine {
     type SnapshotData = SnapshotData;
     type SnapshotBuilder = Self;
@@ -259,11 +232,14 @@ impl RaftStateMachine<Types> for Machine {
             batch.push(entry);
             responders.extend(responder);
         }
-        if batch.len() < APPLIED_HERE_MAX && !self.view.is_write_stalled() {
-            self.apply_now(&batch)?;
+        let slice = Slice::decode(&batch, &self.proposals)?;
+        drop(batch);
+        if slice.is_light() && !self.view.is_write_stalled() {
+            self.apply_now(slice)?;
         } else {
+            // Heartbeats do not wait for what may have to be read from a disk.
             let machine = self.clone();
-            blocking(move || machine.apply_now(&batch)).await??;
+            blocking(move || machine.apply_now(slice)).await??;
         }
         for responder in responders {
             responder.send(Applied);
