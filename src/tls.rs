@@ -25,7 +25,8 @@ pub fn install_provider() {
     let _installed_before = rustls::crypto::ring::default_provider().install_default();
 }
 
-fn roots(ca_pem: &[u8]) -> Result<RootCertStore> {
+/// The authorities in a PEM text.
+pub fn roots(ca_pem: &[u8]) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca_pem) {
         roots.add(certificate.context("read the authority's certificate")?)?;
@@ -33,7 +34,8 @@ fn roots(ca_pem: &[u8]) -> Result<RootCertStore> {
     Ok(roots)
 }
 
-fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
+/// The certificates in a PEM text.
+pub fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
     CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().context("read the certificate")
 }
 

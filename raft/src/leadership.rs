@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::error::MoveLeaderError;
 use crate::machine::Machine;
 use crate::runtime::Runtime;
+use crate::timeline::Timeline;
 use crate::types::{Member, StoredMembership, Types};
 
 /// What a member knows of the leader.
@@ -27,14 +28,17 @@ pub(crate) async fn follow(
     raft: Raft<Types, Machine>,
     sender: watch::Sender<Leadership>,
     membership: watch::Sender<StoredMembership>,
+    timeline: Timeline,
 ) {
     let mut metrics = raft.server_metrics();
     loop {
         let (now, members) = {
             let metrics = metrics.borrow_and_update();
             let leader = metrics.current_leader;
+            let term = metrics.vote.leader_id.term;
+            timeline.write(term, metrics.state.into(), leader, metrics.id);
             let now = Leadership {
-                term: metrics.vote.leader_id.term,
+                term,
                 leader,
                 is_own: leader == Some(metrics.id) && metrics.state.is_leader(),
             };

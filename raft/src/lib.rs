@@ -31,6 +31,7 @@ mod start;
 mod status;
 mod succession;
 mod ticker;
+mod timeline;
 pub mod types;
 
 pub use config::NodeConfig;
@@ -40,6 +41,7 @@ pub use membership::{MemberChange, MemberError, MemberLimits, Members};
 pub use node::{Node, Stop};
 pub use observer::Observer;
 pub use status::Status;
+pub use timeline::{Role, RoleChange, Timeline};
 pub use types::Member;
 
 /// The command in a log entry's payload, for tools that print logs.

@@ -28,6 +28,7 @@ use crate::propose::{Proposer, Work};
 use crate::reads::Reader;
 use crate::start;
 use crate::status::Status;
+use crate::timeline::{RoleChange, Timeline};
 use crate::types::{Member, StoredMembership, Types, log_id, outer_index};
 
 /// Why a member has stopped by itself.
@@ -63,6 +64,7 @@ pub(crate) struct Inner {
     pub(crate) leases: Leases,
     pub(crate) peers: Peers,
     pub(crate) leadership: watch::Receiver<Leadership>,
+    pub(crate) timeline: Timeline,
     pub(crate) membership: watch::Receiver<StoredMembership>,
     pub(crate) applied: watch::Receiver<u64>,
     pub(crate) transfer: Transfer,
@@ -166,6 +168,11 @@ impl Node {
     /// Who leads, and changes of it.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.inner.leadership.clone()
+    }
+
+    /// What the member was, when and why, as far back as it remembers.
+    pub fn timeline(&self) -> Vec<RoleChange> {
+        self.inner.timeline.changes()
     }
 
     /// The applied index, counted from 1, and changes of it.

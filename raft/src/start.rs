@@ -37,6 +37,7 @@ use crate::rounds::QUEUE_WAITERS;
 use crate::runtime::{Runtime, current};
 use crate::succession::{QUEUE_ENDS, Succession};
 use crate::ticker::{Heard, Ticker};
+use crate::timeline::Timeline;
 use crate::types::{Entry, Member, Membership, StoredMembership, Types, log_id, outer_index};
 
 /// Proposals that waited too long are looked for this often.
@@ -124,12 +125,13 @@ async fn assemble(
         }
     });
     let leases = Leases::new(view.clone(), proofs, propose.clone());
+    let timeline = Timeline::default();
 
     drop(Runtime::spawn({
         let (raft, log, proposals) = (raft.clone(), log.clone(), proposals.clone());
-        let stopped_sender = stopped_sender.clone();
+        let (stopped_sender, written) = (stopped_sender.clone(), timeline.clone());
         async move {
-            leadership::follow(raft, leader_sender, member_sender).await;
+            leadership::follow(raft, leader_sender, member_sender, written).await;
             proposals.close();
             let reason = log.failure().or_else(|| failure.reason());
             let reason = reason.unwrap_or_else(|| "consensus has stopped".to_owned());
@@ -290,6 +292,7 @@ async fn assemble(
         leases,
         peers,
         leadership,
+        timeline,
         membership,
         applied,
         transfer,

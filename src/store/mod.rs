@@ -18,6 +18,7 @@ mod offline;
 mod peer_http;
 mod repair;
 mod start;
+pub mod timeline;
 mod tls;
 mod tools;
 mod unsynced;

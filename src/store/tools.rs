@@ -1,6 +1,6 @@
 //! Tools for the files of a store that is not running: `keelson store TOOL`, and `etcdutl`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
@@ -13,7 +13,7 @@ use super::completion::Shell;
 use super::config::Config;
 use super::export::{Export, Form};
 use super::flags::Settings;
-use super::{backup, files, offline, repair};
+use super::{backup, files, offline, repair, timeline};
 use crate::logging::{self, Outputs, StoreLog, Zap};
 
 /// Tools for a store's files.
@@ -44,8 +44,15 @@ enum Tool {
     DumpLog(Files),
     /// Cut a log at its first damage; the damaged one is kept aside.
     Repair(Files),
-    /// Who the member is and how far it came.
-    Status(Files),
+    /// Who the member is and how far it came; with `--timeline`, what running members were, when and
+    /// why.
+    Status {
+        /// The member's data directory.
+        #[arg(long, value_name = "DIR", required_unless_present = "timeline")]
+        data_dir: Option<PathBuf>,
+        #[command(flatten)]
+        members: timeline::Members,
+    },
     /// The hash that HashKV answers with, of a snapshot file or of a member's data.
     Hashkv {
         /// A snapshot file.
@@ -166,7 +173,12 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
         Tool::Verify(at) => files::verify(&at)?,
         Tool::DumpLog(at) => files::dump(&at)?,
         Tool::Repair(at) => repair::run(&at.data_dir)?,
-        Tool::Status(at) => status(&at, format)?,
+        Tool::Status { members, .. } if members.timeline => {
+            timeline::run(&members, matches!(format, Format::Json))?;
+        }
+        Tool::Status { data_dir, .. } => {
+            status(&data_dir.context("--data-dir or --timeline is needed")?, format)?;
+        }
         Tool::Hashkv { file: Some(file), rev, skip_hash_check, .. } => {
             let (machine, _engine) = backup::load(&file, !skip_hash_check)?;
             hash_kv(&machine, rev, format)?;
@@ -232,8 +244,8 @@ impl Restore {
     }
 }
 
-fn status(at: &Files, format: Format) -> Result<()> {
-    let member = offline::open(&at.data_dir)?;
+fn status(data_dir: &Path, format: Format) -> Result<()> {
+    let member = offline::open(data_dir)?;
     let (view, applied) = (member.machine.view(), member.machine.applied());
     let id = |id: Option<u64>| id.map_or_else(String::new, |id| format!("{id:x}"));
     let log = &member.log;

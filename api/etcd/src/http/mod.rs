@@ -1,6 +1,7 @@
 //! The HTTP paths beside gRPC.
 
 mod access;
+mod elections;
 mod health;
 mod vars;
 mod version;
@@ -123,6 +124,9 @@ impl Site {
         let asked = Asked::of(&request);
         match asked.path.as_str() {
             "/version" => asked.other_than_get().unwrap_or_else(|| version::version(&self.face)),
+            "/debug/elections" => {
+                asked.other_than_get().unwrap_or_else(|| elections::elections(&self.face))
+            }
             "/debug/vars" => asked.other_than_get().unwrap_or_else(vars::vars),
             path if self.config.profiles && path.starts_with("/debug/pprof") => {
                 let pid = std::process::id();
