@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{bench, check, down, sim, store, up};
+use crate::{bench, chaos, check, down, sim, store, up};
 
 /// A whole Kubernetes control plane in one binary, on its own etcd-compatible store.
 #[derive(Debug, Parser)]
@@ -31,6 +31,11 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Break a cluster on purpose, ours or etcd's, and check that every promise was kept.
+    ///
+    /// It is started for the run, in namespaces of its own where root allows. Exit codes are those of
+    /// `check`.
+    Chaos(Box<chaos::Options>),
     /// Hold a recorded history against what a store promises: linearizability, watches, leases, locks.
     ///
     /// Exit code 0: every promise is kept; 1: one is broken, or the file cannot be read; 3: that
@@ -68,6 +73,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Command::Up(options) => ended(up::run(*options)),
         Command::Down(options) => ended(down::run(&options)),
         Command::Store { arguments } => store::run(&arguments),
+        Command::Chaos(options) => chaos::run(*options),
         Command::Check(options) => check::run(&options),
         Command::Sim(options) => sim::run(&options),
         Command::Bench(bench) => ended(

@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod bench;
+mod chaos;
 mod check;
 mod cli;
 mod dirs;
@@ -15,6 +16,7 @@ mod lock;
 mod logging;
 mod measured;
 mod pki;
+mod scratch;
 mod sim;
 mod store;
 mod tls;

@@ -16,7 +16,7 @@ mod members;
 mod outcome;
 mod pace;
 mod plot;
-mod ports;
+pub mod ports;
 mod process;
 mod report;
 mod requests;

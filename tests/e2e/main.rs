@@ -1,6 +1,7 @@
 //! The built binary, driven end to end by clients that nobody here wrote.
 
 mod bad_input;
+mod chaos;
 mod check;
 mod disk_faults;
 mod kill_run;

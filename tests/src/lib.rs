@@ -12,6 +12,7 @@ pub mod pods;
 pub mod ports;
 pub mod proxy;
 pub mod registry;
+#[path = "../../src/scratch.rs"]
 pub mod scratch;
 pub mod small_disk;
 pub mod store;

@@ -134,6 +134,17 @@ fn keep_capabilities(keep: bool) -> io::Result<()> {
     }
 }
 
+/// Has a child killed when the thread ends that starts it, however that ends.
+pub fn kill_with_parent(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    let set = || {
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec only one system call is made, on integers.
+    unsafe { command.pre_exec(set) };
+}
+
 /// Sends a signal by its number, real-time ones included.
 pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: plain system call on integers.

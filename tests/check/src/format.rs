@@ -107,7 +107,7 @@ pub enum Line {
         at: u64,
         /// The member.
         member: String,
-        /// `leader`, `candidate`, `follower`, `learner`, `down`, `paused`.
+        /// `leader`, `candidate`, `follower`, `leaderless`, `learner`, `down`, `paused`.
         role: String,
         /// Its term.
         #[serde(default)]

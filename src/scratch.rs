@@ -1,4 +1,4 @@
-//! Directories of a test run, named after its process. A run that was killed cannot clear away what
+//! Directories of a test or chaos run, named after its process. A run that was killed cannot clear away what
 //! it has made, members that still run among it: the next run does.
 
 use std::fs;
@@ -11,7 +11,15 @@ use tempfile::TempDir;
 
 /// A new directory of this run, for this use.
 pub fn dir(name: &str) -> Result<TempDir> {
+    clear(name)?;
+    let prefix = format!("keelson-{name}-{}-", std::process::id());
+    Ok(tempfile::Builder::new().prefix(&prefix).tempdir()?)
+}
+
+/// Clears away what runs that are no more have left of this use; how many directories.
+pub fn clear(name: &str) -> Result<usize> {
     let prefix = format!("keelson-{name}-");
+    let mut cleared = 0;
     for entry in fs::read_dir(std::env::temp_dir())?.flatten() {
         let file_name = entry.file_name();
         let owner = file_name.to_str().and_then(|name| name.strip_prefix(&prefix)?.split_once('-'));
@@ -19,9 +27,10 @@ pub fn dir(name: &str) -> Result<TempDir> {
         if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
             end_users(&entry.path())?;
             let _gone_already = fs::remove_dir_all(entry.path());
+            cleared += 1;
         }
     }
-    Ok(tempfile::Builder::new().prefix(&format!("{prefix}{}-", std::process::id())).tempdir()?)
+    Ok(cleared)
 }
 
 /// Ends the processes whose arguments name this directory.

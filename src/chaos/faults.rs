@@ -1,0 +1,371 @@
+//! Faults: what each of them does to the cluster, and how it is undone.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use keelson_check::Line;
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+
+use super::cluster::{Cluster, Program, name};
+use super::failpoints;
+use super::network::{Link, Links, good};
+use super::record::Record;
+use super::scenario::{Fault, Step, Who};
+
+/// How long a fault lasts that does not say.
+const LASTS: Duration = Duration::from_secs(2);
+/// Between two turns of a flapping member.
+const FLAP_MS: i64 = 400;
+/// Looks for a leader, where a fault is for one.
+const LOOKS: usize = 40;
+/// Between two of them.
+const LOOK: Duration = Duration::from_millis(100);
+/// Names a failpoint may have by which a sync fails.
+const FAILING_SYNCS: [&str; 2] = ["walSyncError", "walBeforeSync"];
+/// Names it may have by which a clock jumps.
+const JUMPING_CLOCKS: [&str; 2] = ["clockJump", "raftClockJump"];
+/// What fills a disk.
+const BALLAST: &str = "ballast";
+
+/// What faults work on; shared by those that happen at once.
+pub struct Faults {
+    cluster: Arc<Cluster>,
+    record: Record,
+    upgrade_to: Option<PathBuf>,
+    /// Disturbed links, by fault.
+    disturbed: Mutex<BTreeMap<u64, Links>>,
+    next: AtomicU64,
+}
+
+impl Faults {
+    /// For this cluster.
+    pub fn new(cluster: Arc<Cluster>, record: Record, upgrade_to: Option<PathBuf>) -> Self {
+        let (disturbed, next) = (Mutex::default(), AtomicU64::new(0));
+        Self { cluster, record, upgrade_to, disturbed, next }
+    }
+
+    /// One fault, from its beginning to its end; what cannot be done is noted.
+    pub async fn happen(&self, step: &Step, seed: u64) {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let members = self.members(&step.who, &mut random).await;
+        let at = self.record.now();
+        let links = self.links(step, &members, &mut random);
+        let detail = match (step.ms, step.percent) {
+            (Some(ms), _) => format!("{ms} ms"),
+            (_, Some(percent)) => format!("{percent} % of packets"),
+            (None, None) => String::new(),
+        };
+        let done = self.carry_out(step, &members, links).await;
+        let detail = match &done {
+            Ok(_) => detail,
+            Err(error) => format!("not done: {error:#}"),
+        };
+        self.record.write(Line::Fault {
+            at,
+            until: Some(self.record.now()),
+            fault: step.fault.name(),
+            members: members.iter().map(|at| name(*at)).collect(),
+            links: done.unwrap_or_default(),
+            detail,
+        });
+        self.revive().await;
+    }
+
+    /// Whom a fault hits now.
+    async fn members(&self, who: &Who, random: &mut SmallRng) -> Vec<usize> {
+        let size = self.cluster.size();
+        let mut leader = None;
+        if matches!(who, Who::Leader | Who::Follower) {
+            for _ in 0..LOOKS {
+                leader = self.cluster.leader().await;
+                if leader.is_some() {
+                    break;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        let mut others: Vec<usize> = (0..size).filter(|at| Some(*at) != leader).collect();
+        others.shuffle(random);
+        match who {
+            Who::All => (0..size).collect(),
+            Who::Member(at) => vec![(*at).min(size - 1)],
+            Who::Leader => vec![leader.unwrap_or_else(|| random.random_range(0..size))],
+            Who::Any => vec![random.random_range(0..size)],
+            Who::Follower => others.into_iter().take(1).collect(),
+        }
+    }
+
+    /// What a fault does to links; `None`: nothing.
+    fn links(&self, step: &Step, members: &[usize], random: &mut SmallRng) -> Option<Links> {
+        let size = self.cluster.size();
+        let one = members.first().copied().unwrap_or(0);
+        let mut others: Vec<usize> = (0..size).filter(|at| *at != one).collect();
+        others.shuffle(random);
+        let cut = Link { cut: true, ..Link::default() };
+        let ms = step.ms.and_then(|ms| u64::try_from(ms).ok());
+        let bad = match step.fault {
+            Fault::Delay => {
+                Link { delay: Duration::from_millis(ms.unwrap_or(200)), ..Link::default() }
+            }
+            Fault::Loss => Link { loss_percent: step.percent.unwrap_or(20), ..Link::default() },
+            _ => cut,
+        };
+        let in_small = |at: usize| others.iter().take((size - 1) / 2).any(|other| *other == at);
+        let is_bad = |from: usize, to: usize| -> bool {
+            let hit = |at: usize| members.contains(&at);
+            match step.fault {
+                Fault::Isolate | Fault::Flap | Fault::Delay | Fault::Loss => hit(from) || hit(to),
+                Fault::Deaf => hit(to),
+                Fault::Mute => hit(from),
+                Fault::HalfOpen => from == one && others.first() == Some(&to),
+                Fault::Halves => {
+                    let small = (size - 1) / 2;
+                    let group = |at: usize| {
+                        at == one || others.iter().take(small.saturating_sub(1)).any(|it| *it == at)
+                    };
+                    group(from) != group(to)
+                }
+                Fault::Bridge => from != one && to != one && in_small(from) != in_small(to),
+                Fault::Ring => {
+                    let apart = from.abs_diff(to);
+                    apart.min(size - apart) > 1
+                }
+                _ => false,
+            }
+        };
+        let mut links = good(size);
+        let mut any = false;
+        for (from, row) in links.iter_mut().enumerate() {
+            for (to, link) in row.iter_mut().enumerate() {
+                if from != to && is_bad(from, to) {
+                    *link = bad;
+                    any = true;
+                }
+            }
+        }
+        any.then_some(links)
+    }
+
+    /// Does it and undoes it; the links it disturbed.
+    async fn carry_out(
+        &self,
+        step: &Step,
+        members: &[usize],
+        links: Option<Links>,
+    ) -> Result<Vec<(String, String)>> {
+        let lasts = step.lasts.unwrap_or(LASTS);
+        let pause = || tokio::time::sleep(lasts);
+        if let Some(links) = links {
+            let id = self.next.fetch_add(1, Ordering::Relaxed);
+            let disturbed = named(&links);
+            if step.fault == Fault::Flap {
+                self.flap(id, &links, lasts, step.ms.unwrap_or(FLAP_MS)).await?;
+            } else {
+                self.disturb(id, Some(links))?;
+                pause().await;
+                self.disturb(id, None)?;
+            }
+            return Ok(disturbed);
+        }
+        match step.fault {
+            Fault::Kill => {
+                members.iter().try_for_each(|at| self.cluster.kill(*at))?;
+                pause().await;
+                members.iter().try_for_each(|at| self.cluster.start(*at))?;
+            }
+            Fault::Pause => {
+                members.iter().try_for_each(|at| self.cluster.pause(*at, true))?;
+                pause().await;
+                members.iter().try_for_each(|at| self.cluster.pause(*at, false))?;
+            }
+            Fault::SlowDisk => {
+                let terms = format!("sleep({})", step.ms.unwrap_or(500));
+                self.set_points(members, &["walBeforeSync"], Some(&terms)).await?;
+                pause().await;
+                self.set_points(members, &["walBeforeSync"], None).await?;
+            }
+            Fault::FailSync => self.fail_sync(members, lasts).await?,
+            Fault::ClockJump => {
+                let terms = format!("return(\"{}\")", step.ms.unwrap_or(10_000));
+                self.set_points(members, &JUMPING_CLOCKS, Some(&terms)).await?;
+                pause().await;
+                self.set_points(members, &JUMPING_CLOCKS, None).await?;
+            }
+            Fault::DiskFull => {
+                for at in members {
+                    let name = name(*at);
+                    ensure!(self.cluster.has_small_disk(*at), "{name} has no disk of its own");
+                    fill(&self.ballast(*at))?;
+                }
+                pause().await;
+                for at in members {
+                    std::fs::remove_file(self.ballast(*at)).context("empty the disk")?;
+                }
+            }
+            Fault::Replace => {
+                for at in members {
+                    self.cluster.replace(*at).await?;
+                    self.cluster.ready(*at).await?;
+                }
+            }
+            Fault::RollingRestart => self.roll(None).await?,
+            Fault::Upgrade => {
+                let path = self.upgrade_to.clone().context("--upgrade-to names no binary")?;
+                self.roll(Some(&Program { path })).await?;
+            }
+            Fault::Isolate
+            | Fault::Deaf
+            | Fault::Mute
+            | Fault::Halves
+            | Fault::Bridge
+            | Fault::Ring
+            | Fault::HalfOpen
+            | Fault::Flap
+            | Fault::Delay
+            | Fault::Loss => bail!("so few members have no such links"),
+        }
+        Ok(Vec::new())
+    }
+
+    /// Adds or takes back what one fault does to links.
+    fn disturb(&self, id: u64, links: Option<Links>) -> Result<()> {
+        let mut disturbed = self.disturbed.lock().unwrap_or_else(PoisonError::into_inner);
+        match links {
+            Some(links) => disturbed.insert(id, links),
+            None => disturbed.remove(&id),
+        };
+        let mut all = good(self.cluster.size());
+        for links in disturbed.values() {
+            for (row, other) in all.iter_mut().zip(links) {
+                for (link, other) in row.iter_mut().zip(other) {
+                    *link = link.and(*other);
+                }
+            }
+        }
+        self.cluster.network().set(&all)
+    }
+
+    async fn flap(&self, id: u64, links: &Links, lasts: Duration, ms: i64) -> Result<()> {
+        let turn = Duration::from_millis(u64::try_from(ms).unwrap_or(1).max(1));
+        let end = tokio::time::Instant::now() + lasts;
+        let mut is_cut = false;
+        while tokio::time::Instant::now() < end {
+            is_cut = !is_cut;
+            self.disturb(id, is_cut.then(|| links.clone()))?;
+            tokio::time::sleep(turn).await;
+        }
+        self.disturb(id, None)
+    }
+
+    /// Sets or clears, at each member, the first of these points that it has.
+    async fn set_points(
+        &self,
+        members: &[usize],
+        names: &[&str],
+        terms: Option<&str>,
+    ) -> Result<()> {
+        for at in members {
+            let address = self.cluster.addresses(*at).failpoints;
+            let known = failpoints::names(&address).await;
+            let known = known.context("this needs the failpoint build (docs/store.md)")?;
+            let name = names.iter().find(|name| known.iter().any(|one| one == *name));
+            let name =
+                name.with_context(|| format!("no failpoint is called {}", names.join(" or ")))?;
+            failpoints::set(&address, name, terms).await?;
+        }
+        Ok(())
+    }
+
+    /// A sync that fails ends a member; it is started again.
+    async fn fail_sync(&self, members: &[usize], lasts: Duration) -> Result<()> {
+        for at in members {
+            let address = self.cluster.addresses(*at).failpoints;
+            let known = failpoints::names(&address).await;
+            let known = known.context("this needs the failpoint build (docs/store.md)")?;
+            let terms = if known.iter().any(|name| name == FAILING_SYNCS[0]) {
+                "return(\"input/output error\")"
+            } else {
+                "panic"
+            };
+            self.set_points(&[*at], &FAILING_SYNCS, Some(terms)).await?;
+        }
+        tokio::time::sleep(lasts).await;
+        for at in members {
+            if self.cluster.ended(*at)?.is_none() {
+                let _ends_with_its_process = self.set_points(&[*at], &FAILING_SYNCS, None).await;
+            }
+            self.cluster.start(*at)?;
+        }
+        Ok(())
+    }
+
+    /// One member after the other is stopped and started.
+    async fn roll(&self, program: Option<&Program>) -> Result<()> {
+        for at in 0..self.cluster.size() {
+            self.cluster.stop(at).await?;
+            if let Some(program) = program {
+                self.cluster.set_program(at, program);
+            }
+            self.cluster.start(at)?;
+            self.cluster.ready(at).await?;
+        }
+        Ok(())
+    }
+
+    fn ballast(&self, at: usize) -> PathBuf {
+        self.cluster.dir(at).join(BALLAST)
+    }
+
+    /// Starts whoever has ended by itself.
+    async fn revive(&self) {
+        for at in 0..self.cluster.size() {
+            if let Ok(Some(status)) = self.cluster.ended(at) {
+                self.record.note(format!("{} ended by itself ({status})", name(at)));
+                if let Err(error) = self.cluster.start(at) {
+                    self.record.note(format!("{} does not start: {error:#}", name(at)));
+                }
+            }
+        }
+    }
+
+    /// Undoes everything: links are whole, and everybody runs.
+    pub async fn heal(&self) -> Result<()> {
+        self.disturbed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.cluster.network().set(&good(self.cluster.size()))?;
+        for at in 0..self.cluster.size() {
+            if self.cluster.condition(at) == Some("paused") {
+                self.cluster.pause(at, false)?;
+            }
+            let _none_there = std::fs::remove_file(self.ballast(at));
+            self.cluster.start(at)?;
+        }
+        self.revive().await;
+        Ok(())
+    }
+}
+
+fn named(links: &Links) -> Vec<(String, String)> {
+    let mut named = Vec::new();
+    for (from, row) in links.iter().enumerate() {
+        let bad = row.iter().enumerate().filter(|(_, link)| !link.is_good());
+        named.extend(bad.map(|(to, _)| (name(from), name(to))));
+    }
+    named
+}
+
+/// Writes until nothing more fits.
+fn fill(ballast: &Path) -> Result<()> {
+    let mut file = std::fs::File::create(ballast)?;
+    let chunk = vec![1; 1 << 20];
+    for size in [chunk.len(), 4096] {
+        while file.write_all(&chunk[..size]).is_ok() {}
+    }
+    Ok(())
+}
