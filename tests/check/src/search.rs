@@ -370,15 +370,12 @@ impl Work {
             let reads = reads.map(|(key, value)| values.number(key, value.as_deref()));
             (told.succeeded, reads.collect::<Vec<_>>())
         });
-        // A step after a write of the same deed reads that write: nothing that others left.
-        let written: BTreeSet<&str> = deed.writes().map(Step::key).collect();
-        let sees = match deed.told {
+        let sees = match &told {
             None => compares.iter().map(|(_, value)| *value).collect(),
-            Some(_) => {
-                let read_first = deed.saw().into_iter().filter(|(key, _)| {
-                    !written.contains(key) || deed.compares.iter().any(|(name, _)| name == key)
-                });
-                read_first.map(|(key, value)| values.number(keys[key], value)).collect()
+            Some((succeeded, reads)) => {
+                let branch = if *succeeded { &then } else { &otherwise };
+                let held = compares.iter().filter(|_| *succeeded).map(|(_, value)| *value);
+                held.chain(read_of_others(branch, reads)).collect()
             }
         };
         let all = || then.iter().chain(&otherwise);
@@ -400,6 +397,25 @@ impl Work {
             otherwise,
         }
     }
+}
+
+/// What these steps read that stood there before them: not what they wrote themselves.
+fn read_of_others(acts: &[Act], reads: &[Value]) -> Vec<Value> {
+    let mut reads = reads.iter();
+    let mut written = BTreeSet::new();
+    let mut seen = Vec::new();
+    for act in acts {
+        match act {
+            Act::Write(key, _) | Act::Append(key, _) => {
+                written.insert(*key);
+            }
+            Act::Read(key) => {
+                let read = reads.next().filter(|_| !written.contains(key));
+                seen.extend(read);
+            }
+        }
+    }
+    seen
 }
 
 /// A list from which places are taken and put back in the opposite order.

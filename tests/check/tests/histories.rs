@@ -83,6 +83,24 @@ fn transactions_are_checked_over_their_keys_together() {
 }
 
 #[test]
+fn a_lost_transaction_may_come_late_for_one_that_reads_before_it_writes() {
+    let step = |value: &str| {
+        let write = |key| format!(r#"{{"op":"write","key":"{key}","value":"{value}"}}"#);
+        let read = r#"{"op":"read","key":"y"}"#;
+        format!(r#"{{"op":"txn","then":[{read},{},{}]}}"#, write("x"), write("y"))
+    };
+    let told = |seen: &str| format!(r#"{{"succeeded":true,"values":[{seen}]}}"#);
+    for (seen, found) in [("\"late\"", 0), ("\"1\"", 0), ("null", 1)] {
+        let lines = [
+            op("lost", 0, 10, &step("late"), "unknown", "{}"),
+            op("a", 20, 30, &step("1"), "ok", &told("null")),
+            op("a", 40, 50, &step("2"), "ok", &told(seen)),
+        ];
+        assert_eq!(broken(&lines), found, "{seen}");
+    }
+}
+
+#[test]
 fn lists_keep_the_order_of_what_was_appended() {
     let append = |client, call, value| {
         let request = format!(r#"{{"op":"append","key":"x","value":"{value}"}}"#);
