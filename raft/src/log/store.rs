@@ -285,15 +285,15 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
-        if let Some(observer) = &self.shared.observer {
-            observer.voted(outer_vote(vote));
-        }
         let (sender, receiver) = oneshot::channel();
         let completion = move |result: Result<&[EntryPosition], &str>| {
             let _ = sender.send(result.map(|_| ()).map_err(io::Error::other));
         };
         self.shared.queue.submit(vec![Record::Vote(outer_vote(vote))], Box::new(completion));
         receiver.await.map_err(io::Error::other)??;
+        if let Some(observer) = &self.shared.observer {
+            observer.voted(outer_vote(vote));
+        }
         self.shared.state.lock().vote = Some(*vote);
         Ok(())
     }
