@@ -200,6 +200,15 @@ impl View {
         Ok(response)
     }
 
+    /// The first `request.limit` keys of a range as of `request.revision`, and whether there are
+    /// more, without looking at those; `header.revision` is filled.
+    pub fn part(&self, request: &pb::RangeRequest) -> Result<pb::RangeResponse, ReadError> {
+        let at = request.revision;
+        let mut response = self.at(at, |space, _| mvcc::part(space.reader, at, request))?;
+        response.header = mvcc::header(self.revision());
+        Ok(response)
+    }
+
     /// Answers a transaction of ranges alone.
     pub fn read_txn(&self, request: &pb::TxnRequest) -> Result<pb::TxnResponse, ReadError> {
         loop {

@@ -18,7 +18,7 @@ mod transaction;
 mod txn;
 
 pub use hash::{HashKv, hash_kv};
-pub use range::{ReadError, Space, range};
+pub use range::{ReadError, Space, part, range};
 pub use revision::Revision;
 pub use transaction::{Before, Change, ChangeKind, Growth, Transaction};
 pub use txn::{

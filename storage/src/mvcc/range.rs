@@ -91,7 +91,7 @@ impl<'a> Space<'a> {
         match self.at {
             None => self.walk_newest(key, range_end, limit, visit),
             Some(at) => {
-                let revisions = self.revisions_at(key, range_end, at)?;
+                let revisions = self.revisions_at(key, range_end, at, usize::MAX)?;
                 let wanted = if limit == 0 { revisions.len() } else { limit.min(revisions.len()) };
                 self.fetch(&revisions[..wanted], visit)?;
                 Ok(revisions.len() as i64)
@@ -105,7 +105,7 @@ impl<'a> Space<'a> {
             return Ok(i64::from(self.get_encoded(key)?.is_some()));
         }
         if let Some(at) = self.at {
-            return Ok(self.revisions_at(key, range_end, at)?.len() as i64);
+            return Ok(self.revisions_at(key, range_end, at, usize::MAX)?.len() as i64);
         }
         let (start, end) = keys::newest_bounds(key, range_end);
         let mut count = 0;
@@ -141,12 +141,14 @@ impl<'a> Space<'a> {
         failed.map_or(Ok(count as i64), Err)
     }
 
-    /// For each key of the range that exists at `at`, the revision that set it, in key order.
+    /// For each key of the range that exists at `at`, the revision that set it, in key order; no
+    /// more than the first `most` and a few.
     fn revisions_at(
         &self,
         key: &[u8],
         range_end: &[u8],
         at: i64,
+        most: usize,
     ) -> Result<Vec<Revision>, ReadError> {
         let (start, end) = keys::history_bounds(key, range_end);
         let mut found = Vec::new();
@@ -158,6 +160,9 @@ impl<'a> Space<'a> {
             };
             if key != current.as_slice() {
                 found.extend(newest.take());
+                if found.len() > most {
+                    return ControlFlow::Break(());
+                }
                 current.clear();
                 current.extend_from_slice(key);
             }
@@ -217,6 +222,28 @@ pub fn range(space: Space<'_>, request: &pb::RangeRequest) -> Result<pb::RangeRe
         }
     }
     Ok(pb::RangeResponse { header: None, kvs, more, count })
+}
+
+/// The first `request.limit` keys of a range as of `at`, in key order, and whether there are more.
+/// Looks at none behind them, and so does not know how many there are.
+pub fn part(
+    reader: &dyn Reader,
+    at: i64,
+    request: &pb::RangeRequest,
+) -> Result<pb::RangeResponse, ReadError> {
+    let space = Space { reader, at: Some(at) };
+    let limit = usize::try_from(request.limit).unwrap_or(0);
+    let revisions = space.revisions_at(&request.key, &request.range_end, at, limit)?;
+    let mut kvs: Vec<KeyValue> = Vec::with_capacity(limit.min(revisions.len()));
+    space.fetch(&revisions[..limit.min(revisions.len())], &mut |encoded| {
+        let mut kv = decode(encoded)?;
+        if request.keys_only {
+            (kv.value, kv.lease) = (Bytes::new(), 0);
+        }
+        kvs.push(kv);
+        Ok(())
+    })?;
+    Ok(pb::RangeResponse { header: None, kvs, more: revisions.len() > limit, count: 0 })
 }
 
 fn decode(encoded: Bytes) -> Result<KeyValue, ReadError> {

@@ -71,6 +71,42 @@ fn ranges_are_ordered_filtered_and_cut() {
     assert_eq!(ask(&range("z", "a")), (vec![], 0, false), "an empty range is no error");
 }
 
+#[test]
+fn parts_of_a_range_are_together_the_range() {
+    let mut member = Member::new();
+    for key in ["a", "b", "c", "d", "e"] {
+        member.put(key, "1");
+    }
+    member.delete("b", "");
+    member.put("c", "2");
+    let at = member.machine.view().revision();
+    // What comes later is none of it, whichever key it changes.
+    member.put("b", "3");
+    member.put("d", "3");
+    member.delete("e", "");
+    member.put("f", "3");
+    let view = member.machine.view();
+    let whole = pb::RangeRequest { revision: at, ..range("a", "z") };
+    let whole = shown(&view.range(&whole).unwrap());
+    assert_eq!(whole, ["a=1", "c=2", "d=1", "e=1"]);
+    for limit in 1..6 {
+        let (mut key, mut together) = ("a".to_owned(), Vec::new());
+        loop {
+            let request = pb::RangeRequest { revision: at, limit, ..range(&key, "z") };
+            let part = view.part(&request).unwrap();
+            let left = whole.len() - together.len();
+            assert_eq!(part.kvs.len(), left.min(limit as usize), "of {limit} at a time");
+            assert_eq!(part.more, left > limit as usize, "of {limit} at a time");
+            together.extend(shown(&part));
+            let Some(last) = part.kvs.last().filter(|_| part.more) else { break };
+            key = format!("{}\0", String::from_utf8_lossy(&last.key));
+        }
+        assert_eq!(together, whole);
+    }
+    let past = pb::RangeRequest { revision: at + 5, limit: 1, ..range("a", "z") };
+    assert!(matches!(view.part(&past), Err(ReadError::FutureRevision { .. })));
+}
+
 // upstream: etcd v3 API, "Put": ignore flags and leases
 #[test]
 fn a_put_may_keep_what_is_there() {

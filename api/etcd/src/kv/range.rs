@@ -14,13 +14,40 @@ pub(crate) async fn range(
     face: EtcdFace,
     request: RangeRequest,
 ) -> Result<RangeResponse, FaceError> {
+    answer(face, request, Whole::Yes).await
+}
+
+/// The same, without looking at what lies behind the limit: the count is not known then.
+pub(crate) async fn part(
+    face: EtcdFace,
+    request: RangeRequest,
+) -> Result<RangeResponse, FaceError> {
+    answer(face, request, Whole::No).await
+}
+
+/// Whether all of the range is looked at, so that its keys can be counted.
+#[derive(Clone, Copy)]
+enum Whole {
+    Yes,
+    No,
+}
+
+async fn answer(
+    face: EtcdFace,
+    request: RangeRequest,
+    whole: Whole,
+) -> Result<RangeResponse, FaceError> {
     let began = Instant::now();
-    let answer = read(&face, request).await;
+    let answer = read(&face, request, whole).await;
     face.metrics().requests.ended(Operation::RANGE, answer.is_ok(), began.elapsed());
     answer
 }
 
-async fn read(face: &EtcdFace, request: RangeRequest) -> Result<RangeResponse, FaceError> {
+async fn read(
+    face: &EtcdFace,
+    request: RangeRequest,
+    whole: Whole,
+) -> Result<RangeResponse, FaceError> {
     check::range(&request)?;
     if !request.serializable {
         if face.node().is_learner() {
@@ -36,7 +63,10 @@ async fn read(face: &EtcdFace, request: RangeRequest) -> Result<RangeResponse, F
         face.node().view().range(&request)
     } else {
         let view = face.node().view().clone();
-        let read = tokio::task::spawn_blocking(move || view.range(&request));
+        let read = tokio::task::spawn_blocking(move || match whole {
+            Whole::Yes => view.range(&request),
+            Whole::No => view.part(&request),
+        });
         read.await.map_err(|_| FaceError::Stopped)?
     };
     let took = began.elapsed();

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::range;
+use super::range::{part, range};
 use crate::error::FaceError;
 use crate::face::EtcdFace;
 
@@ -53,7 +53,11 @@ async fn send(face: &EtcdFace, wanted: pb::RangeRequest, parts: &Parts) -> Resul
         failpoint!(await beforeRangeStreamChunk);
         let left = if wanted.limit > 0 { wanted.limit - sent } else { i64::MAX };
         request.limit = if wanted.count_only { 0 } else { keys.min(left) };
-        let mut part = range(face.clone(), request.clone()).await?;
+        // Only the first part counts: that each looked at all the rest cost the square of the range.
+        let mut part = match whole {
+            None => range(face.clone(), request.clone()).await?,
+            Some(_) => part(face.clone(), request.clone()).await?,
+        };
         let header = part.header.take().unwrap_or_default();
         let (header, count) = *whole.get_or_insert((header, part.count));
         sent += part.kvs.len() as i64;
