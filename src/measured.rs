@@ -9,7 +9,7 @@ use bytes::Bytes;
 use keelson_etcd_api::DiskMetrics;
 use keelson_storage::disk::{Disk, DiskFile};
 use keelson_storage::engine::{
-    Direction, Engine, EngineError, Export, Reader, Staged, Visitor, WriteBatch,
+    Direction, Engine, EngineError, EngineLoad, Export, Reader, Staged, Visitor, WriteBatch,
 };
 
 /// A disk whose writes and syncs are timed: the log's.
@@ -161,6 +161,10 @@ impl<E: Engine> Engine for MeasuredEngine<E> {
 
     fn approximate_size(&self) -> u64 {
         self.engine.approximate_size()
+    }
+
+    fn load(&self) -> EngineLoad {
+        self.engine.load()
     }
 
     fn is_write_stalled(&self) -> bool {

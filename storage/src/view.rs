@@ -19,7 +19,7 @@ use crate::auth::{AuthState, Tokens};
 use crate::backup::Backup;
 use crate::command::MemberAttributes;
 use crate::compactor::Wanted;
-use crate::engine::{Direction, Engine, EngineError, Reader, Visitor};
+use crate::engine::{Direction, Engine, EngineError, EngineLoad, Reader, Visitor};
 use crate::lease::Lease;
 use crate::measures::Measures;
 use crate::mvcc::{self, HashKv, ReadError, Space, keys};
@@ -147,6 +147,11 @@ impl View {
     /// Bytes on disk and in write buffers, roughly.
     pub fn disk_size(&self) -> u64 {
         self.shared.engine.approximate_size()
+    }
+
+    /// What the engine is busy with.
+    pub fn engine_load(&self) -> EngineLoad {
+        self.shared.engine.load()
     }
 
     /// Whether the engine would hold a write up now.

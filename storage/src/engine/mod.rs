@@ -4,6 +4,7 @@
 //! none torn, none missing before one that is there.
 
 mod batch;
+mod load;
 mod rocks;
 mod sorted;
 
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 pub use batch::{Overlay, WriteBatch};
+pub use load::EngineLoad;
 pub use rocks::{RocksDb, RocksOptions};
 pub use sorted::SortedMap;
 
@@ -103,6 +105,11 @@ pub trait Engine: Reader + Send + Sync + 'static {
 
     /// Bytes on disk and in write buffers, roughly.
     fn approximate_size(&self) -> u64;
+
+    /// What it is busy with.
+    fn load(&self) -> EngineLoad {
+        EngineLoad::default()
+    }
 
     /// Whether a write would be held up now, until the disk has caught up.
     fn is_write_stalled(&self) -> bool {

@@ -20,7 +20,9 @@ use rocksdb::{
     ReadOptions, WriteOptions,
 };
 
-use super::{Direction, Engine, EngineError, Export, Reader, Staged, Visitor, WriteBatch};
+use super::{
+    Direction, Engine, EngineError, EngineLoad, Export, Reader, Staged, Visitor, WriteBatch,
+};
 
 /// Names the database's folder; the first line is the format version.
 const POINTER: &str = "CURRENT-DB";
@@ -236,12 +238,40 @@ impl Engine for RocksDb {
             .sum()
     }
 
+    fn load(&self) -> EngineLoad {
+        let db = self.db();
+        let number = |name: &str| db.property_int_value(name).ok().flatten().unwrap_or(0);
+        let stalls = db.property_value("rocksdb.cf-write-stall-stats").ok().flatten();
+        let stalls = |name: &str| stall_count(stalls.as_deref().unwrap_or_default(), name);
+        EngineLoad {
+            is_stopped: number("rocksdb.is-write-stopped") > 0,
+            delayed_to_bytes: number("rocksdb.actual-delayed-write-rate"),
+            stops: stalls("total-stops"),
+            delays: stalls("total-delays"),
+            compaction_debt_bytes: number("rocksdb.estimate-pending-compaction-bytes"),
+            level0_files: number("rocksdb.num-files-at-level0"),
+            compactions: number("rocksdb.num-running-compactions"),
+            flushes: number("rocksdb.num-running-flushes"),
+            buffers_waiting: number("rocksdb.num-immutable-mem-table"),
+            buffer_bytes: number("rocksdb.cur-size-all-mem-tables"),
+            cache_bytes: number("rocksdb.block-cache-usage"),
+            background_errors: number("rocksdb.background-errors"),
+        }
+    }
+
     fn is_write_stalled(&self) -> bool {
         let db = self.db();
         [c"rocksdb.is-write-stopped", c"rocksdb.actual-delayed-write-rate"].iter().any(|name| {
             db.property_int_value(*name).is_ok_and(|value| value.is_some_and(|value| value > 0))
         })
     }
+}
+
+/// A number in RocksDB's line of `name: number, ..`.
+fn stall_count(line: &str, name: &str) -> u64 {
+    let fields = line.split([',', '(', ')']).flat_map(|field| field.split_once(':'));
+    let mut counts = fields.filter(|(field, _)| field.trim() == name);
+    counts.next().and_then(|(_, count)| count.trim().parse().ok()).unwrap_or(0)
 }
 
 /// An engine is closed as it is.

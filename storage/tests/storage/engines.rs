@@ -181,3 +181,36 @@ fn what_was_deleted_takes_no_room_once_it_is_defragmented() {
     assert!(full > 900 << 10 && left < full / 8, "{full} bytes, then {left}");
     assert_eq!(walk(&engine, &[0], &[255], true, 99).len(), 1);
 }
+
+#[test]
+fn what_the_engine_is_busy_with_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let rocks = RocksDb::open(folder.path(), RocksOptions::default()).unwrap();
+    let mut batch = WriteBatch::default();
+    batch.put(b"key".to_vec(), Bytes::from(vec![1; 100_000]));
+    rocks.write(&batch).unwrap();
+    let load = rocks.load();
+    assert!(load.buffer_bytes > 100_000, "{load:?}");
+    assert_eq!((load.level0_files, load.stops, load.is_stopped), (0, 0, false), "{load:?}");
+    rocks.flush().unwrap();
+    let load = rocks.load();
+    assert_eq!((load.level0_files, load.background_errors), (1, 0), "{load:?}");
+    assert!(load.buffer_bytes < 100_000, "{load:?}");
+}
+
+#[test]
+fn writers_that_are_stopped_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let rocks = RocksDb::open(folder.path(), SMALL).unwrap();
+    // Buffers fill faster than they reach the disk.
+    let mut written: u64 = 0;
+    while rocks.load().stops + rocks.load().delays == 0 {
+        let mut batch = WriteBatch::default();
+        for _ in 0..64 {
+            written += 1;
+            batch.put(written.to_be_bytes().to_vec(), Bytes::from(vec![1; 4096]));
+        }
+        rocks.write(&batch).unwrap();
+        assert!(written < 1_000_000, "{:?}", rocks.load());
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use keelson_storage::engine::EngineLoad;
 use keelson_storage::measures::Histogram;
 
 use super::Metrics;
@@ -30,6 +31,7 @@ impl Whole {
 
 pub(super) fn write(face: &EtcdFace, out: &mut Text) {
     sizes(face, out);
+    engine(&face.node().view().engine_load(), out);
     operations(face, out);
     leases_and_watchers(face, out);
     compactions(face, out);
@@ -105,6 +107,37 @@ fn operations(face: &EtcdFace, out: &mut Text) {
         "1 if the server is applying the incoming snapshot. 0 if none.",
         measures.snapshots_applying.get().clamp(0, 1),
     );
+}
+
+fn engine(load: &EngineLoad, out: &mut Text) {
+    for (name, help, value) in [
+        ("write_stopped", "1 while writes stand still.", u64::from(load.is_stopped)),
+        (
+            "write_delayed_bytes_per_second",
+            "What writes are slowed down to; 0 if they are not.",
+            load.delayed_to_bytes,
+        ),
+        (
+            "compaction_debt_bytes",
+            "Bytes that compactions have still to rewrite, estimated.",
+            load.compaction_debt_bytes,
+        ),
+        ("level0_files", "Files that no compaction has looked at.", load.level0_files),
+        ("compactions_running", "Compactions that run.", load.compactions),
+        ("flushes_running", "Flushes that run.", load.flushes),
+        ("buffers_waiting", "Full write buffers that are not on disk yet.", load.buffers_waiting),
+        ("buffer_bytes", "Bytes of all write buffers.", load.buffer_bytes),
+        ("cache_bytes", "Bytes of the block cache in use.", load.cache_bytes),
+    ] {
+        out.gauge(&format!("keelson_engine_{name}"), help, value);
+    }
+    for (name, help, value) in [
+        ("write_stops_total", "How often writes were stopped.", load.stops),
+        ("write_delays_total", "How often writes were slowed down.", load.delays),
+        ("background_errors_total", "Background work that failed.", load.background_errors),
+    ] {
+        out.counter(&format!("keelson_engine_{name}"), help, value);
+    }
 }
 
 fn leases_and_watchers(face: &EtcdFace, out: &mut Text) {
