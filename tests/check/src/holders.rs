@@ -153,8 +153,8 @@ fn check_locks(ops: &[&Op], leases: &Leases<'_>, flaws: &mut Vec<HolderFlaw>) ->
     for (name, mut holders) in taken {
         holders.sort_by_key(|(op, ..)| op.returned);
         // Who came last of all before, and the one who surely holds it longest.
-        let (mut newest, mut longest): (Option<(&Op, i64, u64)>, Option<(&Op, i64, u64)>) =
-            (None, None);
+        let mut newest: Option<(&Op, i64, u64)> = None;
+        let mut longest: Option<(&Op, i64, u64)> = None;
         for holder in holders {
             let (op, token, until) = holder;
             let mut flaw = |other: &Op, text: String| {
