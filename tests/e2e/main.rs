@@ -18,6 +18,7 @@ mod pods_reasons;
 mod pods_streams;
 mod rubbish;
 mod scheduling;
+mod sim;
 mod snapshots_sent;
 mod store_bench;
 mod store_clients;
