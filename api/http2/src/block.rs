@@ -40,9 +40,8 @@ impl Encoder {
     }
 
     fn begin(&mut self, out: &mut BytesMut) {
-        match self.resized.take() {
-            Some(size) => put_number(out, 0x20, 5, size as usize),
-            None => {}
+        if let Some(size) = self.resized.take() {
+            put_number(out, 0x20, 5, size as usize);
         }
     }
 

@@ -526,10 +526,8 @@ impl<S: Service> Core<S> {
                 frame::SETTING_HEADER_TABLE_SIZE => self.sender.encoder.resize(value),
                 frame::SETTING_ENABLE_PUSH if value > 1 => return Err(broken(b"push")),
                 frame::SETTING_INITIAL_WINDOW_SIZE => self.resize_windows(value)?,
-                frame::SETTING_MAX_FRAME_SIZE => {
-                    if !(16_384..1 << 24).contains(&value) {
-                        return Err(broken(b"frame size"));
-                    }
+                frame::SETTING_MAX_FRAME_SIZE if !(16_384..1 << 24).contains(&value) => {
+                    return Err(broken(b"frame size"));
                 }
                 _ => {}
             }
