@@ -18,8 +18,8 @@ use crate::error::FaceError;
 use crate::face::EtcdFace;
 use crate::grpc::needs_leader;
 
-/// Answers handed over to the connection.
-const QUEUE: usize = 8;
+/// Answers handed over to the connection; their events are shared with others until they are written.
+const QUEUE: usize = 64;
 /// Answers that wait here; requests are not read above it.
 const PENDING_MAX: usize = 1024;
 /// How much larger than a request a fragment may be.
@@ -88,9 +88,14 @@ impl Session {
             tokio::select! {
                 permit = answers.reserve(), if !self.pending.is_empty() => {
                     let Ok(permit) = permit else { return };
-                    if let Some(answer) = self.pending.pop_front() {
+                    let mut permit = Some(permit);
+                    // All that there is room for: the connection writes it as one.
+                    while let Some(room) = permit
+                        && let Some(answer) = self.pending.pop_front()
+                    {
                         failpoint!(await beforeSendWatchResponse);
-                        permit.send(Ok(answer));
+                        room.send(Ok(answer));
+                        permit = answers.try_reserve().ok();
                     }
                 }
                 request = requests.message(), if asks && self.pending.len() < PENDING_MAX => {
