@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::error::MoveLeaderError;
 use crate::machine::Machine;
 use crate::runtime::Runtime;
+use crate::ticker::Heard;
 use crate::timeline::Timeline;
 use crate::types::{Member, StoredMembership, Types};
 
@@ -29,6 +30,7 @@ pub(crate) async fn follow(
     sender: watch::Sender<Leadership>,
     membership: watch::Sender<StoredMembership>,
     timeline: Timeline,
+    heard: Heard,
 ) {
     let mut metrics = raft.server_metrics();
     loop {
@@ -36,7 +38,8 @@ pub(crate) async fn follow(
             let metrics = metrics.borrow_and_update();
             let leader = metrics.current_leader;
             let term = metrics.vote.leader_id.term;
-            timeline.write(term, metrics.state.into(), leader, metrics.id);
+            let state = (term, metrics.state.into(), leader);
+            timeline.write(state, metrics.id, |leader| heard.age(leader));
             let now = Leadership {
                 term,
                 leader,

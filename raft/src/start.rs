@@ -125,13 +125,14 @@ async fn assemble(
         }
     });
     let leases = Leases::new(view.clone(), proofs, propose.clone());
-    let timeline = Timeline::default();
+    let (timeline, heard) = (Timeline::default(), Heard::default());
 
     drop(Runtime::spawn({
         let (raft, log, proposals) = (raft.clone(), log.clone(), proposals.clone());
         let (stopped_sender, written) = (stopped_sender.clone(), timeline.clone());
+        let heard = heard.clone();
         async move {
-            leadership::follow(raft, leader_sender, member_sender, written).await;
+            leadership::follow(raft, leader_sender, member_sender, written, heard).await;
             proposals.close();
             let reason = log.failure().or_else(|| failure.reason());
             let reason = reason.unwrap_or_else(|| "consensus has stopped".to_owned());
@@ -240,7 +241,6 @@ async fn assemble(
     };
     let (ends, ended) = mpsc::channel(QUEUE_ENDS);
     drop(Runtime::spawn(succession.clone().run(ended)));
-    let heard = Heard::default();
     let ticker = Ticker {
         raft: raft.clone(),
         log: log.clone(),

@@ -33,6 +33,12 @@ impl Heard {
         *self.0.lock() = Some((leader, Moment::now()));
     }
 
+    /// How long ago something came from this leader, if it was the last that was heard.
+    pub(crate) fn age(&self, leader: u64) -> Option<Duration> {
+        let heard = *self.0.lock();
+        heard.filter(|(one, _)| *one == leader).map(|(_, when)| when.age())
+    }
+
     fn within(&self, leader: Option<u64>, limit: Duration) -> bool {
         let heard = *self.0.lock();
         heard.is_some_and(|(one, when)| Some(one) == leader && when.age() < limit)

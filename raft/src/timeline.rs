@@ -76,23 +76,26 @@ pub struct Timeline {
 
 impl Timeline {
     /// Writes down what the member is, if that is news.
-    pub(crate) fn write(&self, term: u64, role: Role, leader: Option<u64>, own: u64) {
+    ///
+    /// `silent` tells how long nothing was heard of a leader.
+    pub(crate) fn write(
+        &self,
+        now: (u64, Role, Option<u64>),
+        own: u64,
+        silent: impl FnOnce(u64) -> Option<Duration>,
+    ) {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.write_at(since_epoch, (term, role, leader), own);
-    }
-
-    fn write_at(&self, at: Duration, now: (u64, Role, Option<u64>), own: u64) {
         let (term, role, leader) = now;
         let mut changes = self.changes.lock();
         let last = changes.back();
         if last.is_some_and(|last| (last.term, last.role, last.leader) == now) {
             return;
         }
-        let cause = cause(last, now, own);
+        let cause = cause(last, now, own, silent);
         if changes.len() == CHANGES_MAX {
             changes.pop_front();
         }
-        changes.push_back(RoleChange { since_epoch: at, term, role, leader, cause });
+        changes.push_back(RoleChange { since_epoch, term, role, leader, cause });
     }
 
     /// All that is kept, the oldest first.
@@ -106,6 +109,7 @@ fn cause(
     last: Option<&RoleChange>,
     (term, role, leader): (u64, Role, Option<u64>),
     own: u64,
+    silent: impl FnOnce(u64) -> Option<Duration>,
 ) -> String {
     let Some(last) = last else { return "it started".to_owned() };
     let former = last.leader.filter(|former| *former != own);
@@ -113,7 +117,12 @@ fn cause(
         Role::Leader => format!("a quorum voted for it in term {term}"),
         Role::Stopped => "it stopped".to_owned(),
         Role::Candidate => match former {
-            Some(former) => format!("nothing was heard of leader {former:x}"),
+            Some(former) => match silent(former) {
+                Some(silent) => {
+                    format!("nothing was heard of leader {former:x} for {} ms", silent.as_millis())
+                }
+                None => format!("nothing was heard of leader {former:x}"),
+            },
             None => "nobody leads".to_owned(),
         },
         Role::Follower | Role::Learner if last.role == Role::Leader && term > last.term => {
@@ -139,7 +148,7 @@ mod tests {
     fn only_news_is_kept_and_only_so_much_of_it() {
         let timeline = Timeline::default();
         for number in 0..2000 {
-            timeline.write(number / 2, Role::Follower, Some(7), 1);
+            timeline.write((number / 2, Role::Follower, Some(7)), 1, |_| None);
         }
         let changes = timeline.changes();
         assert_eq!(changes.len(), CHANGES_MAX);
@@ -149,18 +158,19 @@ mod tests {
     #[test]
     fn each_moment_has_a_cause() {
         let timeline = Timeline::default();
-        timeline.write(1, Role::Follower, None, 1);
-        timeline.write(1, Role::Follower, Some(2), 1);
-        timeline.write(2, Role::Candidate, None, 1);
-        timeline.write(2, Role::Leader, Some(1), 1);
-        timeline.write(3, Role::Follower, None, 1);
+        let silent = |_| Some(Duration::from_millis(310));
+        timeline.write((1, Role::Follower, None), 1, silent);
+        timeline.write((1, Role::Follower, Some(2)), 1, silent);
+        timeline.write((2, Role::Candidate, None), 1, silent);
+        timeline.write((2, Role::Leader, Some(1)), 1, silent);
+        timeline.write((3, Role::Follower, None), 1, silent);
         let causes: Vec<String> = timeline.changes().into_iter().map(|one| one.cause).collect();
         assert_eq!(
             causes,
             [
                 "it started",
                 "heard of leader 2",
-                "nothing was heard of leader 2",
+                "nothing was heard of leader 2 for 310 ms",
                 "a quorum voted for it in term 2",
                 "another member is in term 3",
             ]

@@ -31,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const FAILING_SYNCS: [&str; 2] = ["walSyncError", "walBeforeSync"];
 /// Names it may have by which a clock jumps.
 const JUMPING_CLOCKS: [&str; 2] = ["clockJump", "raftClockJump"];
+/// How the detail of a fault begins that could not be made.
+pub const NOT_DONE: &str = "not done";
 /// What fills a disk.
 const BALLAST: &str = "ballast";
 
@@ -65,7 +67,7 @@ impl Faults {
         let done = self.carry_out(step, &members, links).await;
         let detail = match &done {
             Ok(_) => detail,
-            Err(error) => format!("not done: {error:#}"),
+            Err(error) => format!("{NOT_DONE}: {error:#}"),
         };
         self.record.write(Line::Fault {
             at,

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 
 use super::clients::{Client, Shared, Watchers};
 use super::cluster::{Cluster, Program, name};
-use super::faults::Faults;
+use super::faults::{Faults, NOT_DONE};
 use super::network::Network;
 use super::options::{Net, Options, Workload, print_seed};
 use super::plan::{Means, Plan, draw};
@@ -77,6 +77,13 @@ pub fn prepare(options: &Options) -> Result<Scenario> {
         !has(Fault::Upgrade) || options.upgrade_to.is_some(),
         "the scenario has the fault upgrade, and --upgrade-to names no binary"
     );
+    for fault in [Fault::SlowDisk, Fault::FailSync, Fault::ClockJump] {
+        ensure!(
+            !has(fault) || options.server.is_some() || cfg!(feature = "failpoints"),
+            "the fault {} needs the failpoint build: `make failpoints`",
+            fault.name()
+        );
+    }
     ensure!(!has(Fault::DiskFull) || geteuid().is_root(), "the fault disk-full needs root");
     ensure!(
         !has(Fault::Delay) || options.network != Net::Namespaces,
@@ -137,6 +144,13 @@ pub async fn run(options: Options, dir: &Path) -> Result<ExitCode> {
     let recorded = Recorded { header, lines: record.lines() };
     if let Some(keep) = &options.keep {
         keep_files(dir, keep)?;
+    }
+    for line in &recorded.lines {
+        if let Line::Fault { fault, detail, .. } = line
+            && detail.starts_with(NOT_DONE)
+        {
+            eprintln!("warning: {fault} was {detail}");
+        }
     }
     let mut verdict = check(&recorded, Limits::default());
     match outcome {
@@ -209,6 +223,7 @@ async fn through(
         plan.workload.iter().cycle().take(plan.workload.len() * options.clients).enumerate()
     {
         let random = SmallRng::seed_from_u64(random.random());
+        let number = (number, number / plan.workload.len());
         let client = Client::new(number, cluster.stores()?, Arc::clone(&shared), random);
         clients.spawn(client.run(*workload));
     }

@@ -104,10 +104,11 @@ fn what_cannot_be_run_is_refused_with_a_reason() -> Result<()> {
         ("faults: [{at: 1s, fault: earthquake}]", "earthquake"),
         ("faults: [{at: 1s, fault: kill, who: m7}]\nmembers: 3", "there is no m7"),
         ("faults: [{at: 1s, fault: upgrade}]", "--upgrade-to"),
+        ("faults: [{at: 1s, fault: delay}]", "needs --network proxies"),
         ("faults: 7", "faults"),
     ] {
         file(text)?;
-        let refused = chaos(dir.path(), &["--scenario", "s.yaml"])?;
+        let refused = chaos(dir.path(), &["--scenario", "s.yaml", "--network", "namespaces"])?;
         assert_eq!(refused.code, 1, "{refused:?}");
         assert!(refused.err.contains(wanted), "{wanted}: {refused:?}");
     }

@@ -29,6 +29,7 @@ mod store_http;
 mod store_leases;
 mod store_metrics;
 mod store_migration;
+mod store_timeline;
 mod store_tls;
 mod store_tools;
 mod store_upkeep;

@@ -57,15 +57,22 @@ pub struct Client {
     name: String,
     stores: Vec<Named>,
     at: usize,
+    /// Its number among those of its workload.
+    rank: usize,
     shared: Arc<Shared>,
     random: SmallRng,
 }
 
 impl Client {
-    /// Client number `number` of all.
-    pub fn new(number: usize, stores: Vec<Named>, shared: Arc<Shared>, random: SmallRng) -> Self {
+    /// Client `number` of all, and `rank` of those of its workload.
+    pub fn new(
+        (number, rank): (usize, usize),
+        stores: Vec<Named>,
+        shared: Arc<Shared>,
+        random: SmallRng,
+    ) -> Self {
         let at = number % stores.len().max(1);
-        Self { name: format!("c{number}"), stores, at, shared, random }
+        Self { name: format!("c{number}"), stores, at, rank, shared, random }
     }
 
     /// Works until the run stops.
