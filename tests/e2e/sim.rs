@@ -17,7 +17,7 @@ const CPU: &str = "5m";
 fn run(binary: &Path, folder: &Path, arguments: &str) -> Output {
     let mut command = Command::new(binary);
     command.arg("sim").args(arguments.split_whitespace()).current_dir(folder);
-    command::run(command, None, LIMIT).unwrap()
+    command::run(command, None, LIMIT).expect("the simulator ends in time")
 }
 
 fn is_nightly() -> bool {

@@ -49,11 +49,14 @@ pub(crate) struct Trouble {
     pub(crate) disorder: u64,
 }
 
+/// From one member to another.
+type Way = (u64, u64);
+
 #[derive(Default)]
 struct State {
     doors: BTreeMap<u64, mpsc::Sender<Connection>>,
     /// Troubles by the fault that made them.
-    troubles: BTreeMap<u64, Vec<((u64, u64), Trouble)>>,
+    troubles: BTreeMap<u64, Vec<(Way, Trouble)>>,
     next: u64,
 }
 

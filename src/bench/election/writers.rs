@@ -109,16 +109,19 @@ impl Blow<'_> {
     pub(super) async fn pause(&self) -> Result<Duration> {
         let end = Instant::now() + PATIENCE;
         loop {
-            let mut seen = self.seen.borrow_mut();
-            seen.extend(self.writers.take());
-            let after = seen.iter().filter(|write| write.called > self.at);
-            if let Some(first) = after.map(|write| write.done).min() {
+            if let Some(first) = self.first_after() {
                 return Ok(first - self.at);
             }
-            drop(seen);
             anyhow::ensure!(Instant::now() < end, "no write is acknowledged");
             tokio::time::sleep(REST).await;
         }
+    }
+
+    /// When the first write ended that was asked for after the blow.
+    fn first_after(&self) -> Option<Instant> {
+        let mut seen = self.seen.borrow_mut();
+        seen.extend(self.writers.take());
+        seen.iter().filter(|write| write.called > self.at).map(|write| write.done).min()
     }
 }
 

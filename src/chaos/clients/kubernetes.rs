@@ -32,7 +32,7 @@ impl Client {
         let then = keys.iter().map(|key| TxnStep::Read { key: key.clone() }).collect();
         let range = pb::RangeRequest {
             key: PREFIX.into(),
-            range_end: prefix_end(PREFIX.as_bytes()).into(),
+            range_end: prefix_end(PREFIX.as_bytes()),
             ..Default::default()
         };
         let store = self.store();
@@ -44,7 +44,7 @@ impl Client {
                 found.map(|kv| text(&kv.value))
             };
             let values = Some(keys.iter().map(value).collect());
-            let revision = revision(answer.header.clone());
+            let revision = revision(answer.header);
             Ok(Response { succeeded: Some(true), values, revision, ..Response::default() })
         })
         .await;

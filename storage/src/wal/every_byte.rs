@@ -100,7 +100,11 @@ fn write(wal: &mut Wal, records: &[Record]) {
 fn entry(term: u64, index: u64, random: &SeededRandom) -> Record {
     let size = random.next_u64() % 150;
     let payload: Vec<u8> = (0..size).map(|_| random.next_u64().to_le_bytes()[0]).collect();
-    let kind = if random.next_u64() % 16 == 0 { EntryKind::Membership } else { EntryKind::Command };
+    let kind = if random.next_u64().is_multiple_of(16) {
+        EntryKind::Membership
+    } else {
+        EntryKind::Command
+    };
     let id = LogId { term, index };
     Record::Entry(EntryRecord { id, kind, payload: Bytes::from(payload) })
 }
