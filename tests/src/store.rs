@@ -150,7 +150,12 @@ impl StoreProcess {
 
     /// Waits for the end.
     pub fn ended(&mut self) -> Result<std::process::ExitStatus> {
-        wait::until("the store to end", Duration::from_secs(20), || Ok(self.child.try_wait()?))
+        self.ended_within(Duration::from_secs(20))
+    }
+
+    /// Waits so long for the end.
+    pub fn ended_within(&mut self, limit: Duration) -> Result<std::process::ExitStatus> {
+        wait::until("the store to end", limit, || Ok(self.child.try_wait()?))
             .with_context(|| self.log())
     }
 

@@ -16,6 +16,8 @@ use pb::maintenance_client::MaintenanceClient;
 const FLAGS: [&str; 2] = ["--snapshot-count=40", "--snapshot-catchup-entries=50"];
 /// For an election, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Who comes back has what it missed by then.
+const CATCHES_UP: Duration = Duration::from_secs(3);
 
 /// Members and where they listen.
 pub(super) struct Stage {
@@ -86,6 +88,12 @@ impl Stage {
     /// From now on a member ends at a point.
     pub(super) fn arm(&self, member: usize, point: &str) -> Result<()> {
         self.put(member, point, "panic")
+    }
+
+    /// Whether a member ends by itself before it must have caught up.
+    pub(super) fn dies(&mut self, member: usize) -> bool {
+        let Some(process) = &mut self.processes[member] else { return true };
+        tokio::task::block_in_place(|| process.ended_within(CATCHES_UP)).is_ok()
     }
 
     /// Waits until a member has ended, at this point and no other.

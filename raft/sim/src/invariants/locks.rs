@@ -73,6 +73,8 @@ mod tests {
         let second = Duration::from_secs(1);
         let mut leases = Leases::default();
         leases.renewed(1, second, second * 5).unwrap();
+        leases.renewed(2, second, second * 5).unwrap();
+        leases.renewed(3, second * 8, second * 5).unwrap();
         let mut locks = Locks::default();
         locks.acquired(&leases, second, "l", 7, 1, 10).unwrap();
         assert!(locks.acquired(&leases, second * 2, "l", 8, 2, 11).is_err());
@@ -80,5 +82,8 @@ mod tests {
         assert!(locks.acquired(&leases, second * 2, "l", 8, 2, 10).is_err());
         locks.acquired(&leases, second * 2, "l", 8, 2, 12).unwrap();
         locks.acquired(&leases, second * 9, "l", 7, 3, 13).unwrap();
+        // It hears of its lock when its lease is over.
+        locks.acquired(&leases, second * 9, "l", 8, 2, 12).unwrap();
+        assert!(locks.acquired(&leases, second * 10, "l", 9, 3, 13).is_err());
     }
 }
