@@ -14,7 +14,7 @@ mod config;
 mod connection;
 mod frame;
 mod head;
-mod hpack;
+pub mod hpack;
 mod output;
 mod pings;
 mod requests;

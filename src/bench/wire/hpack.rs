@@ -2,72 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::huffman;
+use keelson_http2::hpack::{STATIC, number, string};
 
-/// Names of the static table, from index 1 on.
-const STATIC: [&str; 61] = [
-    ":authority",
-    ":method",
-    ":method",
-    ":path",
-    ":path",
-    ":scheme",
-    ":scheme",
-    ":status",
-    ":status",
-    ":status",
-    ":status",
-    ":status",
-    ":status",
-    ":status",
-    "accept-charset",
-    "accept-encoding",
-    "accept-language",
-    "accept-ranges",
-    "accept",
-    "access-control-allow-origin",
-    "age",
-    "allow",
-    "authorization",
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "content-length",
-    "content-location",
-    "content-range",
-    "content-type",
-    "cookie",
-    "date",
-    "etag",
-    "expect",
-    "expires",
-    "from",
-    "host",
-    "if-match",
-    "if-modified-since",
-    "if-none-match",
-    "if-range",
-    "if-unmodified-since",
-    "last-modified",
-    "link",
-    "location",
-    "max-forwards",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "range",
-    "referer",
-    "refresh",
-    "retry-after",
-    "server",
-    "set-cookie",
-    "strict-transport-security",
-    "transfer-encoding",
-    "user-agent",
-    "vary",
-    "via",
-    "www-authenticate",
-];
 /// Values of `:status` in the static table, from index 8 on.
 const STATUSES: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
 /// Size of the dynamic table that both sides begin with, and that we leave so.
@@ -254,24 +190,24 @@ impl Decoder {
         let mut rest = block;
         while let Some(&first) = rest.first() {
             if first & 0x80 != 0 {
-                let index = integer(&mut rest, 7)?;
+                let index = number(&mut rest, 7).ok()?;
                 self.indexed(index, answered)?;
             } else if first & 0xe0 == 0x20 {
-                let limit = integer(&mut rest, 5)?;
+                let limit = number(&mut rest, 5).ok()?;
                 self.limit = Some(limit).filter(|limit| *limit <= TABLE_SIZE);
                 self.limit?;
                 self.evict(0);
             } else {
                 let keep = first & 0x40 != 0;
-                let index = integer(&mut rest, if keep { 6 } else { 4 })?;
+                let index = number(&mut rest, if keep { 6 } else { 4 }).ok()?;
                 let (name, name_length) = match index {
                     0 => {
-                        let name = string(&mut rest)?;
+                        let name = taken(&mut rest)?;
                         (Name::of(&name), name.len())
                     }
                     index => self.name(index)?,
                 };
-                let value = string(&mut rest)?;
+                let value = taken(&mut rest)?;
                 note(name, &value, answered);
                 if keep {
                     let entry = Entry { name, name_length, value };
@@ -301,7 +237,7 @@ impl Decoder {
 
     fn name(&self, index: usize) -> Option<(Name, usize)> {
         match STATIC.get(index - 1) {
-            Some(name) => Some((Name::of(name.as_bytes()), name.len())),
+            Some((name, _)) => Some((Name::of(name.as_bytes()), name.len())),
             None => {
                 let entry = self.table.get(index - STATIC.len() - 1)?;
                 Some((entry.name, entry.name_length))
@@ -347,35 +283,10 @@ fn message(value: &[u8]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn integer(rest: &mut &[u8], prefix: u32) -> Option<usize> {
-    let (&first, mut tail) = rest.split_first()?;
-    let most = (1_usize << prefix) - 1;
-    let mut number = usize::from(first) & most;
-    if number == most {
-        let mut shift = 0;
-        loop {
-            let (&byte, next) = tail.split_first()?;
-            tail = next;
-            number += usize::from(byte & 127) << shift;
-            shift += 7;
-            if byte & 128 == 0 {
-                break;
-            }
-            if shift > 28 {
-                return None;
-            }
-        }
-    }
-    *rest = tail;
-    Some(number)
-}
-
-fn string(rest: &mut &[u8]) -> Option<Vec<u8>> {
-    let coded = rest.first()? & 0x80 != 0;
-    let length = integer(rest, 7)?;
-    let (text, tail) = rest.split_at_checked(length)?;
-    *rest = tail;
-    if coded { huffman::decode(text) } else { Some(text.to_vec()) }
+/// The string at the front of a block.
+fn taken(rest: &mut &[u8]) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    string(rest, &mut text).ok().map(|()| text)
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 mod answer;
 mod connection;
 mod hpack;
-mod huffman;
 mod link;
 mod template;
 

@@ -14,7 +14,7 @@ const NUMBER_SHIFT_MAX: u32 = 21;
 /// The block cannot be decoded, and nothing after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("headers that cannot be decoded")]
-pub(crate) struct HpackError;
+pub struct HpackError;
 
 /// A field in the table.
 #[derive(Debug)]
@@ -146,7 +146,8 @@ impl Decoder {
     }
 }
 
-fn number(block: &mut &[u8], bits: u32) -> Result<usize, HpackError> {
+/// Takes a number with a prefix of so many bits from the front of a block.
+pub fn number(block: &mut &[u8], bits: u32) -> Result<usize, HpackError> {
     let mask = (1u8 << bits) - 1;
     let first = take_byte(block)? & mask;
     if first < mask {
@@ -172,7 +173,8 @@ fn take_byte(block: &mut &[u8]) -> Result<u8, HpackError> {
     Ok(*first)
 }
 
-fn string(block: &mut &[u8], out: &mut Vec<u8>) -> Result<(), HpackError> {
+/// Takes a string from the front of a block and appends it to `out`.
+pub fn string(block: &mut &[u8], out: &mut Vec<u8>) -> Result<(), HpackError> {
     let coded = block.first().ok_or(HpackError)? & 0x80 != 0;
     let length = number(block, 7)?;
     let (own, rest) = block.split_at_checked(length).ok_or(HpackError)?;

@@ -116,6 +116,8 @@ mod tests {
             decoded("d07abe941054d444a8200595040b8166e082a62d1bff").unwrap(),
             b"Mon, 21 Oct 2013 20:13:21 GMT"
         );
+        assert_eq!(decoded("6402").unwrap(), b"302");
+        assert_eq!(decoded("aec3771a4b").unwrap(), b"private");
         assert_eq!(decoded("").unwrap(), b"");
     }
 
@@ -141,6 +143,7 @@ mod tests {
     fn wrong_padding_and_the_end_symbol_are_refused() {
         assert_eq!(decoded("f1e3c2e5f23a6ba0ab90f400"), None);
         assert_eq!(decoded("ff"), None);
+        assert_eq!(decoded("00"), None);
         assert_eq!(decoded("ffffffff"), None);
         assert_eq!(decoded("3fffffff"), None);
     }

@@ -1,4 +1,5 @@
-//! Header compression: decoding what clients send. What is sent is in [`crate::block`].
+//! Header compression: reading what the other side sends. The pieces that say nothing of requests
+//! serve its clients too.
 // upstream: RFC 7541
 
 mod decoder;
@@ -7,4 +8,6 @@ mod huffman;
 mod table;
 
 pub(crate) use decoder::Decoder;
+pub use decoder::{HpackError, number, string};
 pub(crate) use field::{Field, Pseudo};
+pub use table::STATIC;

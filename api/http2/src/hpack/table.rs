@@ -5,7 +5,7 @@
 pub(super) const STATIC_FIELDS: usize = 61;
 
 /// Names and values, from 1.
-pub(super) const STATIC: [(&str, &str); STATIC_FIELDS] = [
+pub const STATIC: [(&str, &str); STATIC_FIELDS] = [
     (":authority", ""),
     (":method", "GET"),
     (":method", "POST"),
