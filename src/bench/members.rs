@@ -48,6 +48,19 @@ impl Side {
         })
     }
 
+    /// Starts a member; what it says goes behind what is in its log.
+    pub(crate) fn spawn(&self, arguments: &[String], dir: &Path, index: usize) -> Result<Child> {
+        let log = dir.join(format!("m{index}.log"));
+        let log = File::options().append(true).create(true).open(log)?;
+        self.command()?
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("start {}", self.binary()))
+    }
+
     /// The first line of what it says of its version.
     pub(crate) fn version(&self) -> Result<String> {
         let output = self
@@ -64,6 +77,39 @@ impl Side {
             Self::Ours(None) => "keelson".to_owned(),
             Self::Ours(Some(binary)) | Self::Rival(binary) => binary.display().to_string(),
         }
+    }
+}
+
+/// What a new cluster's members are started with, and where clients reach them.
+pub(crate) struct Founding {
+    pub(crate) arguments: Vec<Vec<String>>,
+    pub(crate) endpoints: Vec<String>,
+}
+
+impl Founding {
+    /// Of so many members on ports of loopback that nobody uses, whose data lie in `dir`.
+    pub(crate) fn of(dir: &Path, count: usize, more: &[(&str, String)]) -> Result<Self> {
+        let ports = ports::free(count * 2)?;
+        let url = |port: usize| format!("http://127.0.0.1:{}", ports[port]);
+        let initial: Vec<String> =
+            (0..count).map(|index| format!("m{index}={}", url(index * 2 + 1))).collect();
+        let arguments = (0..count).map(|index| {
+            let (client, peer) = (url(index * 2), url(index * 2 + 1));
+            let flags = [
+                ("--name", format!("m{index}")),
+                ("--data-dir", dir.join(format!("m{index}")).display().to_string()),
+                ("--listen-client-urls", client.clone()),
+                ("--advertise-client-urls", client),
+                ("--listen-peer-urls", peer.clone()),
+                ("--initial-advertise-peer-urls", peer),
+                ("--initial-cluster", initial.join(",")),
+                ("--initial-cluster-state", "new".to_owned()),
+            ];
+            let flags = flags.into_iter().chain(more.iter().cloned());
+            flags.flat_map(|(flag, value)| [flag.to_owned(), value]).collect()
+        });
+        let endpoints = (0..count).map(|index| url(index * 2)).collect();
+        Ok(Self { arguments: arguments.collect(), endpoints })
     }
 }
 
@@ -87,28 +133,9 @@ impl Members {
             std::fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;
         }
         std::fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
-        let ports = ports::free(count * 2)?;
-        let url = |port: usize| format!("http://127.0.0.1:{}", ports[port]);
-        let initial: Vec<String> =
-            (0..count).map(|index| format!("m{index}={}", url(index * 2 + 1))).collect();
-        let arguments = (0..count).map(|index| {
-            let (client, peer) = (url(index * 2), url(index * 2 + 1));
-            let flags = [
-                ("--name", format!("m{index}")),
-                ("--data-dir", dir.join(format!("m{index}")).display().to_string()),
-                ("--listen-client-urls", client.clone()),
-                ("--advertise-client-urls", client),
-                ("--listen-peer-urls", peer.clone()),
-                ("--initial-advertise-peer-urls", peer),
-                ("--initial-cluster", initial.join(",")),
-                ("--initial-cluster-state", "new".to_owned()),
-                // As much data as a measurement wants, on both sides.
-                ("--quota-backend-bytes", (64_u64 << 30).to_string()),
-            ];
-            flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect()
-        });
-        let endpoints = (0..count).map(|index| url(index * 2)).collect();
-        let arguments = arguments.collect();
+        // As much data as a measurement wants, on both sides.
+        let quota = ("--quota-backend-bytes", (64_u64 << 30).to_string());
+        let Founding { arguments, endpoints } = Founding::of(&dir, count, &[quota])?;
         let side = side.clone();
         let mut members = Self { side, arguments, children: Vec::new(), endpoints, dir };
         members.begin()?;
@@ -119,17 +146,7 @@ impl Members {
     /// Starts all processes.
     pub(crate) fn begin(&mut self) -> Result<()> {
         for (index, arguments) in self.arguments.iter().enumerate() {
-            let log = self.dir.join(format!("m{index}.log"));
-            let log = File::options().append(true).create(true).open(log)?;
-            let child = self
-                .side
-                .command()?
-                .args(arguments)
-                .stdin(Stdio::null())
-                .stdout(log.try_clone()?)
-                .stderr(log)
-                .spawn()
-                .with_context(|| format!("start {}", self.side.binary()))?;
+            let child = self.side.spawn(arguments, &self.dir, index)?;
             self.children.push(child);
         }
         Ok(())

@@ -1,8 +1,7 @@
 //! Members on loopback whose leader can be found, killed, stopped and started again.
 
-use std::fs::File;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -11,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Options;
-use crate::bench::ports;
+use crate::bench::members::{Founding, Side};
 
 /// How long a member may take to answer, an election or an orderly end to be over.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -20,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// The cluster; ended and removed when dropped.
 pub(super) struct Members {
-    binary: PathBuf,
+    side: Side,
     arguments: Vec<Vec<String>>,
     endpoints: Vec<String>,
     stores: Vec<GrpcStore>,
@@ -33,37 +32,16 @@ impl Members {
     pub(super) async fn start(options: &Options) -> Result<Self> {
         let dir = options.work_dir.join(format!("keelson-bench-election-{}", std::process::id()));
         std::fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
-        let (binary, before) = match &options.rival {
-            Some(rival) => (rival.clone(), None),
-            None => (std::env::current_exe()?, Some("store")),
-        };
+        let side = options.rival.clone().map_or(Side::Ours(None), Side::Rival);
         let count = options.members.max(1);
-        let ports = ports::free(count * 2)?;
-        let url = |port: usize| format!("http://127.0.0.1:{}", ports[port]);
-        let initial: Vec<String> =
-            (0..count).map(|index| format!("m{index}={}", url(index * 2 + 1))).collect();
-        let arguments = (0..count).map(|index| {
-            let (client, peer) = (url(index * 2), url(index * 2 + 1));
-            let flags = [
-                ("--name", format!("m{index}")),
-                ("--data-dir", dir.join(format!("m{index}")).display().to_string()),
-                ("--listen-client-urls", client.clone()),
-                ("--advertise-client-urls", client),
-                ("--listen-peer-urls", peer.clone()),
-                ("--initial-advertise-peer-urls", peer),
-                ("--initial-cluster", initial.join(",")),
-                ("--initial-cluster-state", "new".to_owned()),
-                ("--heartbeat-interval", options.heartbeat_interval.to_string()),
-                ("--election-timeout", options.election_timeout.to_string()),
-            ];
-            let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
-            before.map(str::to_owned).into_iter().chain(flags).collect()
-        });
-        let arguments: Vec<Vec<String>> = arguments.collect();
-        let endpoints: Vec<String> = (0..count).map(|index| url(index * 2)).collect();
+        let timings = [
+            ("--heartbeat-interval", options.heartbeat_interval.to_string()),
+            ("--election-timeout", options.election_timeout.to_string()),
+        ];
+        let Founding { arguments, endpoints } = Founding::of(&dir, count, &timings)?;
         let stores = endpoints.iter().map(|endpoint| store(endpoint)).collect::<Result<_>>()?;
         let children = (0..count).map(|_| None).collect();
-        let mut members = Self { binary, arguments, endpoints, stores, children, dir };
+        let mut members = Self { side, arguments, endpoints, stores, children, dir };
         for index in 0..count {
             members.start_one(index)?;
         }
@@ -75,15 +53,7 @@ impl Members {
 
     /// Starts one (again).
     pub(super) fn start_one(&mut self, index: usize) -> Result<()> {
-        let log = self.dir.join(format!("m{index}.log"));
-        let log = File::options().append(true).create(true).open(log)?;
-        let child = Command::new(&self.binary)
-            .args(&self.arguments[index])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("start {}", self.binary.display()))?;
+        let child = self.side.spawn(&self.arguments[index], &self.dir, index)?;
         self.children[index] = Some(child);
         Ok(())
     }
