@@ -20,13 +20,12 @@ use tonic::{Code, Status};
 use crate::auth::Credentials;
 use crate::error::FaceError;
 use crate::face::EtcdFace;
-use crate::grpc::{code_of, needs_leader, timeout};
+use crate::grpc::{self, code_of, needs_leader, timeout};
 use crate::http::Site;
 use crate::kv;
 use crate::metrics::Method;
 use crate::routes::client_version;
 use crate::server::Certificate;
-use crate::stats;
 
 /// Of gRPC's frame around a message.
 const PREFIX_BYTES: usize = 5;
@@ -157,14 +156,8 @@ impl Call {
         metrics.begun(method);
         metrics.requests.came(&route.version, false);
         metrics.received(method, message.len());
-        let answered = answer(&face, &route, message, run, began);
-        let answered = match route.deadline {
-            None => answered.await,
-            Some(limit) => tokio::time::timeout(limit, answered)
-                .await
-                .unwrap_or_else(|_| Err(Status::deadline_exceeded("context deadline exceeded"))),
-        };
-        match answered {
+        let answered = framed(&face, &route, message, run, began);
+        match grpc::within(route.deadline, answered).await {
             Ok(message) => {
                 metrics.sent(method, message.len() - PREFIX_BYTES);
                 metrics.handled(method, Code::Ok, began.elapsed());
@@ -179,7 +172,8 @@ impl Call {
     }
 }
 
-async fn answer<Q, R, F>(
+/// The answer's message in gRPC's frame.
+async fn framed<Q, R, F>(
     face: &EtcdFace,
     route: &Route,
     message: Bytes,
@@ -196,12 +190,7 @@ where
     }
     failpoint!(await afterIsMemberExist);
     let request = Q::decode(message).map_err(|error| Status::internal(error.to_string()))?;
-    if route.needs_leader && face.leader().is_none() {
-        return Err(FaceError::NoLeader.into());
-    }
-    let asked = stats::Asked::of(&request);
-    let answer = run(face.clone(), request).await?;
-    asked.log(&answer, face, route.path, began);
+    let answer = grpc::answer(face, route.needs_leader, route.path, began, request, run).await?;
     let length = answer.encoded_len();
     let Ok(prefix) = u32::try_from(length) else {
         return Err(Status::resource_exhausted("an answer of more than 4 GiB"));

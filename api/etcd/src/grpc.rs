@@ -53,29 +53,15 @@ impl Call {
         let deadline = timeout(request.headers());
         let needs_leader = needs_leader(request.headers());
         let path = request.uri().clone();
-        let path = &path;
-        let answer = service_fn(|request: tonic::Request<Q>| {
-            let face = face.clone();
-            async move {
-                if needs_leader && face.leader().is_none() {
-                    return Err(FaceError::NoLeader.status());
-                }
-                let asked = stats::Asked::of(request.get_ref());
-                let result = run(face.clone(), request.into_inner()).await;
-                if let Ok(answer) = &result {
-                    asked.log(answer, &face, path.path(), began);
-                }
-                result.map(tonic::Response::new).map_err(Status::from)
-            }
+        let (face_of, path) = (&face, &path);
+        let answer = service_fn(|request: tonic::Request<Q>| async move {
+            let request = request.into_inner();
+            let answer = answer(face_of, needs_leader, path.path(), began, request, run).await;
+            answer.map(tonic::Response::new)
         });
         // The first error counts: a message that cannot be taken never reaches the method.
-        let answered = async { codec::<Q, R>(&face, method).unary(answer, request).await };
-        let response = match deadline {
-            None => answered.await,
-            Some(limit) => tokio::time::timeout(limit, answered).await.unwrap_or_else(|_| {
-                Status::deadline_exceeded("context deadline exceeded").into_http()
-            }),
-        };
+        let answered = async { Ok(codec::<Q, R>(&face, method).unary(answer, request).await) };
+        let response = within(deadline, answered).await.unwrap_or_else(Status::into_http);
         let response = too_large_as_etcd(response);
         face.metrics().handled(method, code_of(&response), began.elapsed());
         response
@@ -127,6 +113,42 @@ impl Call {
         });
         let response = codec::<Q, R>(&face, method).streaming(answer, request).await;
         counted(face, method, began, response)
+    }
+}
+
+/// A method's answer, as everybody who asks for it gets it, however the message came.
+pub(crate) async fn answer<Q, R, F>(
+    face: &EtcdFace,
+    needs_leader: bool,
+    path: &str,
+    began: Instant,
+    request: Q,
+    run: impl Fn(EtcdFace, Q) -> F,
+) -> Result<R, Status>
+where
+    Q: Message + 'static,
+    R: Message + 'static,
+    F: Future<Output = Result<R, FaceError>>,
+{
+    if needs_leader && face.leader().is_none() {
+        return Err(FaceError::NoLeader.into());
+    }
+    let asked = stats::Asked::of(&request);
+    let answer = run(face.clone(), request).await?;
+    asked.log(&answer, face, path, began);
+    Ok(answer)
+}
+
+/// An answer that is there before the client's deadline, if it has one.
+pub(crate) async fn within<T>(
+    deadline: Option<Duration>,
+    answered: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    match deadline {
+        None => answered.await,
+        Some(limit) => tokio::time::timeout(limit, answered)
+            .await
+            .unwrap_or_else(|_| Err(Status::deadline_exceeded("context deadline exceeded"))),
     }
 }
 
