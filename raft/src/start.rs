@@ -36,7 +36,7 @@ use crate::reads::ReadsTask;
 use crate::rounds::QUEUE_WAITERS;
 use crate::runtime::{Runtime, current};
 use crate::succession::{QUEUE_ENDS, Succession};
-use crate::ticker::{Heard, Ticker};
+use crate::ticker::{self, Heard, Ticker};
 use crate::timeline::Timeline;
 use crate::types::{Entry, Member, Membership, StoredMembership, Types, log_id, outer_index};
 
@@ -248,6 +248,7 @@ async fn assemble(
         membership: membership.clone(),
         heard: heard.clone(),
         heartbeat: config.heartbeat,
+        idle_pause: ticker::idle_pause(config.heartbeat, config.election),
     };
     drop(Runtime::spawn(ticker.run()));
     let service = Service {

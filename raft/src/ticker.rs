@@ -20,6 +20,9 @@ use crate::types::{StoredMembership, Types};
 
 /// A follower looks this often whether it has heard its leader, in heartbeats.
 const LOOK_HEARTBEATS: u32 = 2;
+/// An idle leader is heard this often, in heartbeats; or five times in an election, if that is more.
+const IDLE_HEARTBEATS: u32 = 2;
+const IN_AN_ELECTION: u32 = 5;
 /// It does without for this long. An election takes at least five.
 const SILENT_HEARTBEATS: u32 = 3;
 
@@ -53,6 +56,13 @@ pub(crate) struct Ticker {
     pub(crate) membership: watch::Receiver<StoredMembership>,
     pub(crate) heard: Heard,
     pub(crate) heartbeat: Duration,
+    /// Between two heartbeats of an idle leader.
+    pub(crate) idle_pause: Duration,
+}
+
+/// How long an idle leader lets its followers wait.
+pub(crate) fn idle_pause(heartbeat: Duration, election: Duration) -> Duration {
+    (heartbeat * IDLE_HEARTBEATS).min(election / IN_AN_ELECTION).max(heartbeat)
 }
 
 impl Ticker {
@@ -73,7 +83,11 @@ impl Ticker {
             if now.is_own && stands && !alone && self.raft.trigger().heartbeat().await.is_err() {
                 return;
             }
-            let pause = self.heartbeat * if now.is_own { 1 } else { LOOK_HEARTBEATS };
+            let pause = match now.is_own {
+                true if idle => self.idle_pause,
+                true => self.heartbeat,
+                false => self.heartbeat * LOOK_HEARTBEATS,
+            };
             let changed = tokio::select! {
                 biased;
                 changed = self.leadership.changed() => changed,
@@ -84,5 +98,22 @@ impl Ticker {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_leader_is_heard_five_times_in_an_election() {
+        let of = |heartbeat, election| {
+            idle_pause(Duration::from_millis(heartbeat), Duration::from_millis(election))
+                .as_millis()
+        };
+        assert_eq!(of(100, 1000), 200);
+        assert_eq!(of(20, 100), 20);
+        assert_eq!(of(30, 200), 40);
+        assert_eq!(of(100, 300), 100, "as often as asked for, whatever the election");
     }
 }
