@@ -56,6 +56,13 @@ struct Live {
     queue: Arc<StreamQueue>,
 }
 
+/// What a batch has added to all queues.
+#[derive(Default)]
+struct Queued {
+    bytes: usize,
+    events: usize,
+}
+
 /// What is on its way to one stream.
 #[derive(Default)]
 pub(super) struct StreamQueue {
@@ -83,12 +90,15 @@ impl Waiting {
     }
 }
 
+/// Events of one revision, shared by all who want the same of them.
+pub(super) type Group = Arc<[Arc<SharedEvent>]>;
+
 /// One thing to be said to a stream, in this order.
 pub(super) enum Item {
     Events {
         serial: Serial,
         revision: i64,
-        events: Vec<Arc<SharedEvent>>,
+        events: Group,
     },
     /// To one watcher, or to the stream as a whole.
     Progress {
@@ -146,6 +156,7 @@ impl WatchHub {
     pub(crate) fn publish(&self, revision: i64, changes: Vec<Change>) {
         let mut state = self.inner.state.lock();
         let mut woken: BTreeMap<Serial, Arc<StreamQueue>> = BTreeMap::new();
+        let mut queued = Queued::default();
         if !state.keys.is_empty() || !state.ranges.is_empty() {
             let mut events = changes.into_iter().map(SharedEvent::new).map(Arc::new).peekable();
             while let Some(first) = events.next() {
@@ -154,9 +165,11 @@ impl WatchHub {
                 while let Some(next) = events.next_if(|e| e.change().revision.main == main) {
                     group.push(next);
                 }
-                state.publish_revision(main, &group, &mut woken, &self.inner.measures);
+                state.publish_revision(main, &group.into(), &mut woken, &mut queued);
             }
         }
+        self.inner.measures.pending_bytes.add(queued.bytes as i64);
+        self.inner.measures.pending_events.add(queued.events as i64);
         state.published = revision;
         self.inner.revision.store(revision, Ordering::SeqCst);
         drop(state);
@@ -265,38 +278,45 @@ impl State {
     fn publish_revision(
         &mut self,
         revision: i64,
-        events: &[Arc<SharedEvent>],
+        events: &Group,
         woken: &mut BTreeMap<Serial, Arc<StreamQueue>>,
-        measures: &Measures,
+        queued: &mut Queued,
     ) {
         let mut fallen: Vec<Arc<WatchSpec>> = Vec::new();
-        let mut offer = |lives: &mut Vec<Live>, events: &[&Arc<SharedEvent>]| {
+        let mut offer = |lives: &mut Vec<Live>, events: &Group| {
+            let bytes: usize = events.iter().map(|event| event.size()).sum();
             lives.retain(|live| {
-                let wanted = live.wanted(revision, events);
-                if wanted.is_empty() {
-                    return true;
-                }
-                let kept = live.push(revision, wanted, measures);
+                let Some(wanted) = live.wanted(revision, events) else { return true };
+                let bytes = match Arc::ptr_eq(&wanted, events) {
+                    true => bytes,
+                    false => wanted.iter().map(|event| event.size()).sum(),
+                };
+                let kept = live.push(revision, wanted, bytes, queued);
                 if !kept {
                     fallen.push(live.spec.clone());
                 }
-                woken.insert(live.queue.number, live.queue.clone());
+                woken.entry(live.queue.number).or_insert_with(|| live.queue.clone());
                 kept
             });
         };
         // A key may change twice in one revision: its watchers get both at once.
-        let mut by_key: BTreeMap<&Bytes, Vec<&Arc<SharedEvent>>> = BTreeMap::new();
-        for event in events {
-            by_key.entry(&event.change().key).or_default().push(event);
-        }
-        for (key, events) in by_key {
-            if let Some(lives) = self.keys.get_mut(key) {
-                offer(lives, &events);
+        if let [event] = &events[..] {
+            if let Some(lives) = self.keys.get_mut(&event.change().key) {
+                offer(lives, events);
+            }
+        } else if !self.keys.is_empty() {
+            let mut by_key: BTreeMap<&Bytes, Vec<Arc<SharedEvent>>> = BTreeMap::new();
+            for event in &events[..] {
+                by_key.entry(&event.change().key).or_default().push(event.clone());
+            }
+            for (key, events) in by_key {
+                if let Some(lives) = self.keys.get_mut(key) {
+                    offer(lives, &events.into());
+                }
             }
         }
-        let all: Vec<&Arc<SharedEvent>> = events.iter().collect();
         for lives in self.ranges.values_mut() {
-            offer(lives, &all);
+            offer(lives, events);
         }
         for spec in fallen {
             if self.list(&spec).is_empty() {
@@ -307,30 +327,34 @@ impl State {
 }
 
 impl Live {
-    fn wanted(&self, revision: i64, events: &[&Arc<SharedEvent>]) -> Vec<Arc<SharedEvent>> {
+    /// What it wants of them, if anything; most often all.
+    fn wanted(&self, revision: i64, events: &Group) -> Option<Group> {
         if revision < self.from {
-            return Vec::new();
+            return None;
         }
-        let wanted = |event: &&&Arc<SharedEvent>| {
+        let wanted = |event: &&Arc<SharedEvent>| {
             let change = event.change();
             self.spec.wants(change.kind, &change.key)
         };
-        events.iter().filter(wanted).map(|event| Arc::clone(event)).collect()
+        match events.iter().filter(wanted).count() {
+            0 => None,
+            count if count == events.len() => Some(events.clone()),
+            _ => Some(events.iter().filter(wanted).cloned().collect()),
+        }
     }
 
     /// `false`: the queue is full, and the watcher is behind from here on.
-    fn push(&self, revision: i64, events: Vec<Arc<SharedEvent>>, measures: &Measures) -> bool {
+    fn push(&self, revision: i64, events: Group, bytes: usize, queued: &mut Queued) -> bool {
         let mut waiting = self.queue.waiting.lock();
         let full = waiting.items.len() >= QUEUE_ITEMS_MAX || waiting.bytes >= QUEUE_BYTES_MAX;
         if full {
             waiting.fallen.insert(self.serial, revision);
             return false;
         }
-        let bytes: usize = events.iter().map(|event| event.size()).sum();
         waiting.bytes += bytes;
-        measures.pending_bytes.add(bytes as i64);
+        queued.bytes += bytes;
         waiting.events += events.len();
-        measures.pending_events.add(events.len() as i64);
+        queued.events += events.len();
         waiting.items.push_back(Item::Events { serial: self.serial, revision, events });
         true
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::hub::{Item, Joined, Serial, StreamQueue, WatchHub};
+use super::hub::{Group, Item, Joined, Serial, StreamQueue, WatchHub};
 use super::{SharedEvent, WatchSpec, catch_up};
 use crate::mvcc::ReadError;
 
@@ -96,6 +96,17 @@ struct State {
     place: Place,
     /// Whether something was said since the last tick.
     active: bool,
+    /// Its last output.
+    open: Open,
+}
+
+/// An output that more can be added to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Open {
+    /// In which round it was begun; of another, it is gone.
+    round: u64,
+    index: usize,
+    bytes: usize,
 }
 
 /// A stream of watchers, used by one reader.
@@ -107,6 +118,10 @@ pub struct WatchStream {
     next_id: i64,
     /// Progress of the whole stream was asked for and could not be told yet.
     progress_wanted: bool,
+    /// Nobody had anything to read when that was looked at last, and nothing has changed it.
+    settled: bool,
+    /// Outputs of an earlier one are not added to.
+    round: u64,
     /// The watcher that read last: the next call goes on behind it.
     read_last: Serial,
 }
@@ -128,6 +143,8 @@ impl WatchStream {
             ids: BTreeMap::new(),
             next_id: 0,
             progress_wanted: false,
+            settled: false,
+            round: 0,
             read_last: 0,
         }
     }
@@ -154,7 +171,9 @@ impl WatchStream {
         };
         self.hub.inner.measures.watchers.add(1);
         self.note(serial, None, place.behind());
-        self.watchers.insert(serial, State { watch_id, spec, place, active: false });
+        let state = State { watch_id, spec, place, active: false, open: Open::default() };
+        self.watchers.insert(serial, state);
+        self.settled = false;
         self.ids.insert(watch_id, serial);
         Ok(Created { watch_id, revision })
     }
@@ -207,15 +226,18 @@ impl WatchStream {
     /// Whether a watcher has something to read: [`WatchStream::catch_up`] is to be called.
     pub fn is_behind(&mut self) -> bool {
         self.take_fallen();
-        self.watchers.values().any(|state| match state.place {
-            Place::Live { next, until } => next <= until,
-            Place::Behind { .. } => true,
-        })
+        self.settled = self.settled
+            || self.watchers.values().all(|state| match state.place {
+                Place::Live { next, until } => next > until,
+                Place::Behind { .. } => false,
+            });
+        !self.settled
     }
 
     /// Reads on for watchers that are behind, a bounded piece in all. May wait for the disk.
     pub fn catch_up(&mut self) -> Result<Vec<Output>, ReadError> {
         self.take_fallen();
+        self.settled = false;
         let mut outputs = Vec::new();
         let after = self.watchers.range(self.read_last + 1..).map(|(serial, _)| *serial);
         let before = self.watchers.range(..=self.read_last).map(|(serial, _)| *serial);
@@ -239,19 +261,19 @@ impl WatchStream {
         let reads =
             |state: &State| matches!(state.place, Place::Live { next, until } if next <= until);
         // Their own reading comes before what waits.
-        if self.watchers.values().any(reads) {
+        if !self.settled && self.watchers.values().any(reads) {
             return Vec::new();
         }
         let items = self.queue.waiting.lock().take(&self.hub.inner.measures);
-        let mut outputs = Vec::new();
-        let mut open: BTreeMap<Serial, (usize, usize)> = BTreeMap::new();
+        let (mut outputs, mut events_taken) = (Vec::new(), 0);
+        self.round += 1;
         for item in items {
             match item {
                 Item::Events { serial, revision, events } => {
-                    self.put_events(serial, revision, events, &mut open, &mut outputs);
+                    events_taken += self.put_events(serial, revision, &events, &mut outputs);
                 }
                 Item::Progress { serial, revision } => {
-                    open.clear();
+                    self.round += 1;
                     let watch_id = match serial.map(|serial| self.watchers.get(&serial)) {
                         Some(None) => continue,
                         Some(Some(state)) => Some(state.watch_id),
@@ -261,6 +283,7 @@ impl WatchStream {
                 }
             }
         }
+        self.hub.inner.measures.events.add(events_taken as u64);
         outputs
     }
 
@@ -312,6 +335,7 @@ impl WatchStream {
             }
             std::mem::take(&mut waiting.fallen)
         };
+        self.settled = false;
         for (serial, revision) in fallen {
             if let Some(state) = self.watchers.get_mut(&serial) {
                 let before = state.place;
@@ -375,33 +399,32 @@ impl WatchStream {
         Ok(bytes)
     }
 
-    /// Adds one revision's events to the watcher's open output, or begins another.
+    /// Adds one revision's events to the watcher's open output, or begins another; how many.
     fn put_events(
         &mut self,
         serial: Serial,
         revision: i64,
-        mut events: Vec<Arc<SharedEvent>>,
-        open: &mut BTreeMap<Serial, (usize, usize)>,
+        events: &Group,
         outputs: &mut Vec<Output>,
-    ) {
+    ) -> usize {
         // Ended meanwhile.
-        let Some(state) = self.watchers.get_mut(&serial) else { return };
+        let Some(state) = self.watchers.get_mut(&serial) else { return 0 };
         state.active = true;
-        self.hub.inner.measures.events.add(events.len() as u64);
         let bytes: usize = events.iter().map(|event| event.size()).sum();
-        if let Some((index, size)) = open.get_mut(&serial)
-            && *size < OUTPUT_BYTES
+        if state.open.round == self.round
+            && state.open.bytes < OUTPUT_BYTES
             && let Some(Output::Events { revision: last, events: before, .. }) =
-                outputs.get_mut(*index)
+                outputs.get_mut(state.open.index)
         {
-            *size += bytes;
+            state.open.bytes += bytes;
             *last = revision;
-            before.append(&mut events);
-            return;
+            before.extend(events.iter().cloned());
+            return events.len();
         }
-        open.insert(serial, (outputs.len(), bytes));
+        state.open = Open { round: self.round, index: outputs.len(), bytes };
         let (watch_id, prev_kv) = (state.watch_id, state.spec.prev_kv);
-        outputs.push(Output::Events { watch_id, prev_kv, revision, events });
+        outputs.push(Output::Events { watch_id, prev_kv, revision, events: events.to_vec() });
+        events.len()
     }
 
     fn tell_progress(&mut self) {
