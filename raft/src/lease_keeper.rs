@@ -80,8 +80,8 @@ impl LeaseKeeper {
         if self.leases.proofs().leads().await != Some(term) {
             return false;
         }
-        let leases = self.leases.view().leases().into_values();
-        let expiry = Expiry::promoted(leases, Moment::now().since_start(), self.grace);
+        let now = Moment::now().since_start();
+        let expiry = Expiry::of_new_leader(self.leases.view(), now, self.grace);
         self.leases.set_deadlines(Some((term, expiry)));
         true
     }
@@ -90,7 +90,7 @@ impl LeaseKeeper {
     fn next_end(&self) -> Option<Duration> {
         let now = Moment::now().since_start();
         self.leases.with_deadlines(|expiry| {
-            expiry.reconcile(&self.leases.view().leases(), now);
+            expiry.follow(self.leases.view(), now);
             Some(expiry.next()?.saturating_sub(now))
         })?
     }

@@ -125,7 +125,7 @@ impl Leases {
         let mut left = self.view.leases();
         let now = Moment::now().since_start();
         let ordered = |expiry: &mut Expiry| {
-            expiry.reconcile(&left, now);
+            expiry.follow(&self.view, now);
             expiry.by_end().filter(|id| left.remove(id).is_some()).collect::<Vec<i64>>()
         };
         let mut listed = self.with_deadlines(ordered).unwrap_or_default();
@@ -178,7 +178,7 @@ impl Leases {
         let now = Moment::now().since_start();
         if expiry.remaining(id, now).is_none() {
             // Granted a moment ago.
-            expiry.reconcile(&self.view.leases(), now);
+            expiry.follow(&self.view, now);
         }
         act(expiry)
     }

@@ -331,7 +331,7 @@ impl StateMachine {
         run: impl FnOnce(&mut Transaction<'_, '_>, Limits<'_>) -> Result<Reply, TxnError>,
     ) -> ApplyResult {
         let leases = self.shared.leases.read();
-        let has_lease = |id: i64| leases.contains_key(&id);
+        let has_lease = |id: i64| leases.contains(id);
         let limits =
             Limits { current: self.revision, compacted: self.compacted, has_lease: &has_lease };
         let mut transaction = Transaction::new(overlay, self.revision);
@@ -377,11 +377,11 @@ impl StateMachine {
 
     fn grant(&mut self, request: &pb::LeaseGrantRequest, overlay: &mut Overlay<'_>) -> ApplyResult {
         let mut leases = self.shared.leases.write();
-        if leases.contains_key(&request.id) {
+        if leases.contains(request.id) {
             return Err(ApplyError::LeaseExists);
         }
         let lease = Lease { id: request.id, ttl_seconds: request.ttl, remaining_ttl_seconds: 0 };
-        leases.insert(lease.id, lease);
+        leases.insert(lease);
         put_lease(overlay, &lease);
         drop(leases);
         self.signal_leases();
@@ -400,7 +400,7 @@ impl StateMachine {
         changes: &mut Vec<Change>,
     ) -> ApplyResult {
         for id in &request.ids {
-            if self.shared.leases.write().remove(id).is_none() {
+            if self.shared.leases.write().remove(*id).is_none() {
                 if request.expired {
                     continue;
                 }
@@ -425,7 +425,7 @@ impl StateMachine {
     fn checkpoint(&mut self, request: &LeaseCheckpoints, overlay: &mut Overlay<'_>) -> Reply {
         let mut leases = self.shared.leases.write();
         for checkpoint in &request.checkpoints {
-            if let Some(lease) = leases.get_mut(&checkpoint.id) {
+            if let Some(lease) = leases.get_mut(checkpoint.id) {
                 lease.remaining_ttl_seconds = checkpoint.remaining_ttl_seconds;
                 put_lease(overlay, lease);
             }
@@ -627,7 +627,7 @@ impl StateMachine {
         let auth = load_auth(&*engine)?;
         let shared = &self.shared;
         shared.begin_write();
-        *shared.leases.write() = leases;
+        shared.leases.write().replace(leases);
         *shared.members.write() = members;
         *shared.downgrade.write() = downgrade;
         *shared.alarms.write() = alarms.iter().filter_map(|key| keys::parse_alarm(key)).collect();

@@ -20,7 +20,7 @@ use crate::backup::Backup;
 use crate::command::MemberAttributes;
 use crate::compactor::Wanted;
 use crate::engine::{Direction, Engine, EngineError, EngineLoad, Reader, Visitor};
-use crate::lease::Lease;
+use crate::lease::{Lease, News, Table};
 use crate::measures::Measures;
 use crate::mvcc::{self, HashKv, ReadError, Space, keys};
 use crate::snapshot::SnapshotError;
@@ -44,7 +44,7 @@ pub(crate) struct Shared {
     pub(crate) freed: AtomicI64,
     pub(crate) applied: AtomicU64,
     pub(crate) flushed: AtomicU64,
-    pub(crate) leases: RwLock<BTreeMap<i64, Lease>>,
+    pub(crate) leases: RwLock<Table>,
     pub(crate) leases_changed: watch::Sender<u64>,
     pub(crate) alarms: RwLock<BTreeSet<(i32, u64)>>,
     pub(crate) members: RwLock<BTreeMap<u64, MemberAttributes>>,
@@ -250,12 +250,17 @@ impl View {
 
     /// One lease.
     pub fn lease(&self, id: i64) -> Option<Lease> {
-        self.shared.leases.read().get(&id).copied()
+        self.shared.leases.read().get(id)
     }
 
     /// All leases.
     pub fn leases(&self) -> BTreeMap<i64, Lease> {
-        self.shared.leases.read().clone()
+        self.shared.leases.read().all().clone()
+    }
+
+    /// Which leases came or went since `seen`, which is now the present; 0 in the beginning.
+    pub fn lease_news(&self, seen: &mut u64) -> News {
+        self.shared.leases.read().news(seen)
     }
 
     /// Signals that leases were granted, ended or checkpointed.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use keelson_failpoint::planted::{self, Bug};
 use keelson_proto::raft::LeaseCheckpoint;
 
-use super::Lease;
+use super::{Lease, News};
+use crate::view::View;
 
 #[derive(Debug, Clone, Copy)]
 struct Deadline {
@@ -37,16 +38,24 @@ pub enum Renewal {
 pub struct Expiry {
     deadlines: BTreeMap<i64, Deadline>,
     order: BTreeSet<(Duration, i64)>,
+    /// Changes of the leases that are known here.
+    seen: u64,
 }
 
 impl Expiry {
-    /// For a member that has just become leader: each lease gets what the log says is left and
+    /// For a member that has just become leader: the leases that there are.
+    pub fn of_new_leader(view: &View, now: Duration, extend: Duration) -> Self {
+        let mut seen = 0;
+        let leases = match view.lease_news(&mut seen) {
+            News::Some(_) => view.leases(),
+            News::All(leases) => leases,
+        };
+        Self { seen, ..Self::promoted(leases.into_values(), now, extend) }
+    }
+
+    /// Each lease gets what the log says is left and
     /// `extend` on top, since its holder could not renew while there was no leader.
-    pub fn promoted(
-        leases: impl IntoIterator<Item = Lease>,
-        now: Duration,
-        extend: Duration,
-    ) -> Self {
+    fn promoted(leases: impl IntoIterator<Item = Lease>, now: Duration, extend: Duration) -> Self {
         let mut expiry = Self::default();
         for lease in leases {
             let left = match lease.remaining_ttl_seconds {
@@ -64,16 +73,34 @@ impl Expiry {
 
     /// Takes up leases that were granted since and forgets those that ended. A new one gets its
     /// full time from now on: late by the time since its grant was applied.
-    pub fn reconcile(&mut self, leases: &BTreeMap<i64, Lease>, now: Duration) {
+    pub fn follow(&mut self, view: &View, now: Duration) {
+        match view.lease_news(&mut self.seen) {
+            News::All(leases) => self.reconcile(&leases, now),
+            News::Some(changes) => {
+                for (id, lease) in changes {
+                    match lease {
+                        None => self.remove(id),
+                        Some(lease) => self.take_up(lease, now),
+                    }
+                }
+            }
+        }
+    }
+
+    fn reconcile(&mut self, leases: &BTreeMap<i64, Lease>, now: Duration) {
         let gone: Vec<i64> =
             self.deadlines.keys().filter(|id| !leases.contains_key(id)).copied().collect();
         for id in gone {
             self.remove(id);
         }
         for lease in leases.values() {
-            if !self.deadlines.contains_key(&lease.id) {
-                self.set(*lease, now + seconds(lease.ttl_seconds));
-            }
+            self.take_up(*lease, now);
+        }
+    }
+
+    fn take_up(&mut self, lease: Lease, now: Duration) {
+        if !self.deadlines.contains_key(&lease.id) {
+            self.set(lease, now + seconds(lease.ttl_seconds));
         }
     }
 

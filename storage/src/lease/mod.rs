@@ -1,8 +1,11 @@
 //! Leases: what the log says of them, and the pure rules of when they end.
 
 mod expiry;
+mod table;
 
 pub use expiry::{Expiry, Renewal};
+pub use table::News;
+pub(crate) use table::Table;
 
 use keelson_proto::raft::StoredLease;
 
