@@ -6,6 +6,7 @@ mod check;
 mod disk_faults;
 mod kill_run;
 mod kubectl_changes;
+mod kubectl_definitions;
 mod kubectl_ends;
 mod kubectl_session;
 mod kubectl_tools;

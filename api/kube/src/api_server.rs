@@ -16,6 +16,7 @@ use crate::auth::token_keys::KeyError;
 use crate::cache::Caches;
 use crate::config::Config;
 use crate::context::Context;
+use crate::custom::{self, Registry};
 use crate::metrics::Metrics;
 use crate::server::{self, InProcess};
 use crate::service_addresses::Addresses;
@@ -64,10 +65,13 @@ impl ApiServer {
             let storage = Arc::new(Storage::new(store));
             let caches = Caches::start(storage.clone(), stop.clone()).await?;
             let rbac = Rbac::new(&caches).await?;
+            let definitions = Registry::default();
+            custom::load(&definitions, &*caches.of(custom::DEFINITIONS).await?);
             let context = Arc::new(Context {
                 config,
                 storage,
                 caches,
+                definitions,
                 tokens,
                 rbac,
                 nodes: NodeAuthorizer::new(bootstrap::rbac::node_rules()),
@@ -79,6 +83,7 @@ impl ApiServer {
             bootstrap::run(&context).await?;
             context.bootstrapped.store(true, Ordering::Release);
             tokio::spawn(compaction::run(context.clone()));
+            tokio::spawn(custom::run(context.clone()));
             Ok(ApiServer { context })
         })
     }

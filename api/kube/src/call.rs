@@ -7,7 +7,7 @@ use http::{HeaderMap, Request, Uri};
 use parking_lot::Mutex;
 
 use crate::context::Context;
-use crate::kinds::{self, Kind, Scope};
+use crate::kinds::{Kind, Scope};
 use crate::negotiate::Accepted;
 use crate::request_info::{Query, RequestInfo};
 use crate::server::{RequestBody, body};
@@ -38,12 +38,25 @@ impl Call {
         query: Query,
         request: Request<RequestBody>,
     ) -> Result<Self, Status> {
-        let kind = kinds::find(&info.group, &info.version, &info.resource)
+        let kind = cx
+            .definitions
+            .find(&info.group, &info.version, &info.resource)
             .ok_or_else(Status::unknown_resource)?;
         let namespaced = matches!(kind.scope, Scope::Namespaced);
         let own_namespace = kind.group.is_empty() && kind.plural == "namespaces";
         if !namespaced && !own_namespace && !info.namespace.is_empty() {
             return Err(Status::unknown_resource());
+        }
+        let mut warnings = Vec::new();
+        if let Some(served) = kind.served() {
+            if served.definition.terminating && info.verb == "create" {
+                return Err(Status::generic(
+                    405,
+                    "MethodNotAllowed",
+                    "create not allowed while custom resource definition is terminating",
+                ));
+            }
+            warnings.extend(served.version().warning.clone());
         }
         Ok(Call {
             cx,
@@ -52,7 +65,7 @@ impl Call {
             kind,
             headers: request.headers().clone(),
             uri: request.uri().clone(),
-            warnings: Vec::new(),
+            warnings,
             info,
             request: Mutex::new(request),
         })

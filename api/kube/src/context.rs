@@ -10,6 +10,7 @@ use crate::auth::rbac::Rbac;
 use crate::auth::service_account::Tokens;
 use crate::cache::Caches;
 use crate::config::Config;
+use crate::custom::Registry;
 use crate::metrics::Metrics;
 use crate::service_addresses::Addresses;
 use crate::storage::Storage;
@@ -19,6 +20,8 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) storage: Arc<Storage>,
     pub(crate) caches: Arc<Caches>,
+    /// Kinds that definitions made.
+    pub(crate) definitions: Registry,
     pub(crate) tokens: Tokens,
     pub(crate) rbac: Rbac,
     pub(crate) nodes: NodeAuthorizer,

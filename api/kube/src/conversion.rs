@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::custom;
 use crate::kinds::Kind;
 
 /// Names in events.k8s.io, and in core.
@@ -21,11 +22,21 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
 
 /// Whether objects of this kind are stored in another shape.
 pub(crate) fn is_converted(kind: &Kind) -> bool {
+    if let Some(served) = kind.served() {
+        return served.is_converted();
+    }
     kind.group == "events.k8s.io" && kind.kind == "Event"
 }
 
 /// The object as it is stored.
 pub(crate) fn to_stored(kind: &Kind, object: &Value) -> Value {
+    if let Some(served) = kind.served() {
+        let mut object = object.clone();
+        let definition = &served.definition;
+        object["apiVersion"] =
+            Value::from(format!("{}/{}", definition.group, definition.storage_version));
+        return object;
+    }
     if !is_converted(kind) {
         return object.clone();
     }
@@ -34,6 +45,11 @@ pub(crate) fn to_stored(kind: &Kind, object: &Value) -> Value {
 
 /// A stored object as its kind serves it.
 pub(crate) fn from_stored(kind: &Kind, object: Value) -> Value {
+    if let Some(served) = kind.served() {
+        let mut object = object;
+        custom::read(&served, &mut object);
+        return object;
+    }
     if !is_converted(kind) {
         return object;
     }

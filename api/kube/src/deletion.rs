@@ -50,6 +50,9 @@ pub(crate) fn plan(kind: &Kind, object: &Value, wanted: Wanted, now: Timestamp) 
         mark(&mut new, now, seconds);
         graceful = true;
     }
+    if !pending {
+        kind.hold_deletion(&mut new);
+    }
     let has_finalizers = has_entries(&new["metadata"]["finalizers"]) || kind.holds_deletion(&new);
     if graceful {
         let seconds = new["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);

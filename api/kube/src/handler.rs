@@ -15,7 +15,7 @@ use crate::layers::{audit_id, authentication, authorization, impersonation};
 use crate::request_info::{Query, RequestInfo};
 use crate::server::{Body, RequestBody};
 use crate::status::Status;
-use crate::{endpoints, kinds, metrics, respond, verbs};
+use crate::{custom, endpoints, metrics, respond, verbs};
 
 /// What is no watch and no stream is answered within this time.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ pub(crate) async fn handle(cx: &Arc<Context>, request: Request<RequestBody>) -> 
     let id = audit_id::of(request.headers());
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
-    let shown = metrics_key(&info);
+    let shown = metrics_key(cx, &info);
     let answered = AssertUnwindSafe(answer(cx, request, info, query)).catch_unwind().await;
     let mut response = match answered {
         Ok(Ok(response)) => response,
@@ -46,8 +46,10 @@ pub(crate) async fn handle(cx: &Arc<Context>, request: Request<RequestBody>) -> 
 }
 
 /// Labels of a request's metrics. What names no kind has none, so that nobody can invent labels.
-fn metrics_key(info: &RequestInfo) -> metrics::Key {
-    let known = kinds::find(&info.group, &info.version, &info.resource)
+fn metrics_key(cx: &Context, info: &RequestInfo) -> metrics::Key {
+    let known = cx
+        .definitions
+        .find(&info.group, &info.version, &info.resource)
         .is_some_and(|k| info.subresource.is_empty() || k.subresource(&info.subresource).is_some());
     if known {
         let RequestInfo { verb, group, version, .. } = info;
@@ -78,6 +80,10 @@ async fn answer(
             request.headers().clone(),
         )
         .await;
+    }
+    if cx.definitions.find(&info.group, &info.version, &info.resource).is_none() {
+        // Another API server may know more.
+        custom::look_again(cx).await?;
     }
     let call = Call::new(cx.clone(), user, info, query, request)?;
     if call.is_long_running() {

@@ -52,7 +52,8 @@ fn refusal(error: DecodeError) -> Status {
             protobuf::MEDIA_TYPE,
         ]),
         DecodeError::NoType(_) => Status::internal(error),
-        DecodeError::Syntax { .. }
+        DecodeError::Plain(_)
+        | DecodeError::Syntax { .. }
         | DecodeError::Unrecognized { .. }
         | DecodeError::WrongType { .. }
         | DecodeError::OtherVersion { .. } => Status::bad_request(error.to_string()),

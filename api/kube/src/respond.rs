@@ -188,7 +188,7 @@ fn list_message(kind: &Kind, objects: &[Arc<Object>], meta: &ListMeta) -> Option
 
 /// Schemas of custom resources hold unions that the table of facts does not tell apart.
 pub(crate) fn has_message(schema: &str) -> bool {
-    !schema.starts_with("io.k8s.apiextensions")
+    facts().find(schema).is_some() && !schema.starts_with("io.k8s.apiextensions")
 }
 
 /// The bytes around the items of a list.

@@ -37,6 +37,9 @@ pub enum DecodeError {
         /// What is wrong.
         why: String,
     },
+    /// What the API server says without more.
+    #[error("{0}")]
+    Plain(String),
     /// The body's apiVersion is not that of the path.
     #[error(
         "the API version in the data ({found}) does not match the expected API version ({wanted})"

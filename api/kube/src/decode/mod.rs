@@ -3,6 +3,7 @@
 //! One pass builds the value, drops what the type does not have (and says so), drops nulls, brings
 //! quantities and times into their canonical form and refuses wrong types in Kubernetes' words.
 
+mod custom;
 mod error;
 pub mod quantity;
 mod scalar;
@@ -14,6 +15,7 @@ use std::borrow::Cow;
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
+pub(crate) use custom::metadata;
 pub use error::DecodeError;
 
 use crate::facts::{Type, facts};
@@ -55,6 +57,9 @@ impl Decoded {
 
 /// Reads an object of a kind. `media` is the Content-Type, with or without parameters.
 pub fn object(kind: &Kind, bytes: &[u8], media: &str) -> Result<Decoded, DecodeError> {
+    if let Some(served) = kind.served() {
+        return custom::object(kind, &served, bytes, media);
+    }
     typed(kind.schema, (kind.group, kind.version, kind.kind), bytes, media)
 }
 
@@ -69,18 +74,21 @@ pub fn typed(
     let root = facts().find(schema).ok_or_else(|| DecodeError::NoType(schema.to_owned()))?;
     let mut state = State::default();
     let read = match format_of(media)? {
-        Format::Json => read_json(root, bytes, &mut state),
-        Format::Yaml => read_yaml(root, bytes, &mut state),
+        Format::Json => read_json(Some(root), bytes, &mut state),
+        Format::Yaml => read_yaml(Some(root), bytes, &mut state),
     };
     finish(read, state, expected, bytes)
 }
 
 /// Checks a value that was made here, such as a patch's result, like one that was sent.
 pub fn value(kind: &Kind, value: Value) -> Result<Decoded, DecodeError> {
+    if let Some(served) = kind.served() {
+        return custom::value(kind, &served, value);
+    }
     let schema = kind.schema;
     let root = facts().find(schema).ok_or_else(|| DecodeError::NoType(schema.to_owned()))?;
     let mut state = State::default();
-    let read = Root { ty: root, state: &mut state }
+    let read = Root { ty: Some(root), state: &mut state }
         .deserialize(value)
         .map_err(|e| Broken { text: e.to_string(), syntax: false });
     finish(read, state, (kind.group, kind.version, kind.kind), b"")
@@ -115,7 +123,12 @@ fn format_of(media: &str) -> Result<Format, DecodeError> {
     }
 }
 
-fn read_json(root: &'static Type, bytes: &[u8], state: &mut State) -> Result<Value, Broken> {
+/// Reads JSON as a type, or as anything.
+fn read_json(
+    root: Option<&'static Type>,
+    bytes: &[u8],
+    state: &mut State,
+) -> Result<Value, Broken> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let read = Root { ty: root, state }.deserialize(&mut reader).and_then(|value| {
         reader.end()?;
@@ -124,7 +137,12 @@ fn read_json(root: &'static Type, bytes: &[u8], state: &mut State) -> Result<Val
     read.map_err(|e| Broken { text: json_text(bytes, &e), syntax: !e.is_data() })
 }
 
-fn read_yaml(root: &'static Type, bytes: &[u8], state: &mut State) -> Result<Value, Broken> {
+/// Reads YAML as a type, or as anything.
+fn read_yaml(
+    root: Option<&'static Type>,
+    bytes: &[u8],
+    state: &mut State,
+) -> Result<Value, Broken> {
     let mut options = serde_saphyr::Options::default();
     options.with_snippet = false;
     options.duplicate_keys = serde_saphyr::DuplicateKeyPolicy::PassThrough;

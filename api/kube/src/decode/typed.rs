@@ -17,6 +17,8 @@ pub(super) struct State {
     pub(super) unknown: Vec<String>,
     pub(super) duplicate: Vec<String>,
     pub(super) warnings: Vec<String>,
+    /// Duplicates are noted in values of any type too.
+    notes_all: bool,
     /// Why the pass ended, where the type refused.
     pub(super) refused: Option<String>,
 }
@@ -29,6 +31,11 @@ enum Part {
 }
 
 impl State {
+    /// A pass over a part of an object.
+    pub(super) fn below(path: &str) -> Self {
+        State { path: vec![Part::Key(path.to_owned())], ..State::default() }
+    }
+
     /// `spec.containers[0].name`.
     fn path_to(&self, last: &str) -> String {
         let mut text = String::new();
@@ -86,9 +93,9 @@ fn push_dotted(text: &mut String, name: &str) {
     text.push_str(name);
 }
 
-/// Reads a whole object.
+/// Reads a whole object; without a type anything, where a key that comes twice is noted.
 pub(super) struct Root<'a> {
-    pub(super) ty: &'static Type,
+    pub(super) ty: Option<&'static Type>,
     pub(super) state: &'a mut State,
 }
 
@@ -96,7 +103,8 @@ impl<'de> DeserializeSeed<'de> for Root<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
-        let shape = Shape::Struct(self.ty);
+        self.state.notes_all = self.ty.is_none();
+        let shape = self.ty.map_or(Shape::Scalar(Base::Any), Shape::Struct);
         let read = Seed { shape, field: None, state: self.state }.deserialize(reader)?;
         read.ok_or_else(|| D::Error::custom("unexpected null"))
     }
@@ -329,7 +337,7 @@ fn visit_keys<'de, A: MapAccess<'de>>(
     let rounds = matches!(shape, Shape::Scalar(Base::Quantity));
     let mut made = Map::new();
     while let Some(key) = entries.next_key::<String>()? {
-        if !raw && made.contains_key(&key) {
+        if (!raw || map.state.notes_all) && made.contains_key(&key) {
             map.state.duplicate(&key);
         }
         map.state.path.push(Part::Key(key));

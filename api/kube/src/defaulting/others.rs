@@ -133,12 +133,3 @@ pub(crate) fn priority_level(object: &mut Value) {
         absent(exempt, "lendablePercent", 0);
     }
 }
-
-pub(crate) fn definition(object: &mut Value) {
-    let Some(spec) = present(object, "spec") else { return };
-    absent(spec, "conversion", json!({"strategy": "None"}));
-    let Some(names) = present(spec, "names") else { return };
-    let kind = names["kind"].as_str().unwrap_or_default().to_owned();
-    empty(names, "singular", &kind.to_lowercase());
-    empty(names, "listKind", &format!("{kind}List"));
-}

@@ -1,4 +1,4 @@
-//! The aggregated form: all of `/api` or `/apis` in one document, made once.
+//! The aggregated form: all of `/api` or `/apis` in one document, made once for as long as it holds.
 
 use std::sync::LazyLock;
 
@@ -27,16 +27,9 @@ impl Document {
 }
 
 static CORE: LazyLock<Document> = LazyLock::new(|| {
-    let core = json!({"metadata": {"creationTimestamp": null}, "versions": [version("", "v1")]});
+    let core =
+        json!({"metadata": {"creationTimestamp": null}, "versions": [version(&[], "", "v1")]});
     Document::of(&list(vec![core]))
-});
-
-static GROUPS: LazyLock<Document> = LazyLock::new(|| {
-    let all = groups().into_iter().map(|(group, versions)| {
-        let versions: Vec<Value> = versions.into_iter().map(|v| version(group, v)).collect();
-        json!({"metadata": {"name": group, "creationTimestamp": null}, "versions": versions})
-    });
-    Document::of(&list(all.collect()))
 });
 
 /// `/api`.
@@ -45,8 +38,13 @@ pub fn aggregated_core() -> Document {
 }
 
 /// `/apis`.
-pub fn aggregated_groups() -> Document {
-    GROUPS.clone()
+pub fn aggregated_groups(custom: &[&'static Kind]) -> Document {
+    let all = groups(custom).into_iter().map(|(group, versions)| {
+        let versions: Vec<Value> =
+            versions.into_iter().map(|v| version(custom, group, v)).collect();
+        json!({"metadata": {"name": group, "creationTimestamp": null}, "versions": versions})
+    });
+    Document::of(&list(all.collect()))
 }
 
 fn list(items: Vec<Value>) -> Value {
@@ -56,8 +54,8 @@ fn list(items: Vec<Value>) -> Value {
     })
 }
 
-fn version(group: &str, version: &str) -> Value {
-    let all: Vec<Value> = resources(group, version).into_iter().map(resource).collect();
+fn version(custom: &[&'static Kind], group: &str, version: &str) -> Value {
+    let all: Vec<Value> = resources(custom, group, version).into_iter().map(resource).collect();
     json!({"version": version, "resources": all, "freshness": "Current"})
 }
 
@@ -101,7 +99,7 @@ mod tests {
     #[test]
     fn every_kind_is_there_once() {
         let mut found = 0;
-        for document in [aggregated_core(), aggregated_groups()] {
+        for document in [aggregated_core(), aggregated_groups(&[])] {
             let value: Value = serde_json::from_slice(&document.bytes).expect("json");
             for group in value["items"].as_array().expect("items") {
                 for version in group["versions"].as_array().expect("versions") {

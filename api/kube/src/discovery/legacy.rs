@@ -16,15 +16,15 @@ pub fn api_versions(address: &str) -> Value {
 }
 
 /// `/apis`.
-pub fn group_list() -> Value {
+pub fn group_list(custom: &[&'static Kind]) -> Value {
     let all: Vec<Value> =
-        groups().into_iter().map(|(name, versions)| entry(name, &versions)).collect();
+        groups(custom).into_iter().map(|(name, versions)| entry(name, &versions)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all})
 }
 
 /// `/apis/GROUP`.
-pub fn group(name: &str) -> Option<Value> {
-    let (name, versions) = groups().into_iter().find(|(group, _)| *group == name)?;
+pub fn group(custom: &[&'static Kind], name: &str) -> Option<Value> {
+    let (name, versions) = groups(custom).into_iter().find(|(group, _)| *group == name)?;
     let mut found = entry(name, &versions);
     found["kind"] = json!("APIGroup");
     found["apiVersion"] = json!("v1");
@@ -40,8 +40,8 @@ fn entry(name: &str, versions: &[&str]) -> Value {
 }
 
 /// `/api/v1` (the group is empty) and `/apis/GROUP/VERSION`.
-pub fn resource_list(group: &str, version: &str) -> Option<Value> {
-    let kinds = resources(group, version);
+pub fn resource_list(custom: &[&'static Kind], group: &str, version: &str) -> Option<Value> {
+    let kinds = resources(custom, group, version);
     let api_version = kinds.first()?.api_version();
     let mut list = Vec::new();
     for kind in kinds {
@@ -91,7 +91,12 @@ fn subresource(kind: &Kind, sub: &Subresource) -> Value {
 /// Names the version in which objects are stored.
 fn storage_version_hash(kind: &Kind) -> String {
     // Both versions of the autoscaler are stored as v2.
-    let version = if kind.group == "autoscaling" { "v2" } else { kind.version };
+    let custom = kind.served();
+    let version = match &custom {
+        Some(served) => served.definition.storage_version.as_str(),
+        None if kind.group == "autoscaling" => "v2",
+        None => kind.version,
+    };
     let hash = Sha256::digest(format!("{}/{version}/{}", kind.group, kind.kind));
     base64::engine::general_purpose::STANDARD.encode(&hash[..8])
 }
@@ -102,7 +107,7 @@ mod tests {
 
     #[test]
     fn pods_are_listed_with_their_subresources() {
-        let list = resource_list("", "v1").expect("core");
+        let list = resource_list(&[], "", "v1").expect("core");
         let all = list["resources"].as_array().expect("a list");
         let find = |name: &str| all.iter().find(|r| r["name"] == name).expect("a resource");
         let pods = find("pods");
@@ -110,13 +115,13 @@ mod tests {
         assert_eq!(pods["storageVersionHash"], "xPOwRZ+Yhw8=");
         let eviction = find("pods/eviction");
         assert_eq!((&eviction["group"], &eviction["kind"]), (&json!("policy"), &json!("Eviction")));
-        assert!(resource_list("apps", "v1beta1").is_none());
+        assert!(resource_list(&[], "apps", "v1beta1").is_none());
     }
 
     #[test]
     fn groups_name_the_version_to_prefer() {
-        let autoscaling = group("autoscaling").expect("autoscaling");
+        let autoscaling = group(&[], "autoscaling").expect("autoscaling");
         assert_eq!(autoscaling["preferredVersion"]["groupVersion"], "autoscaling/v2");
-        assert!(group("extensions").is_none());
+        assert!(group(&[], "extensions").is_none());
     }
 }

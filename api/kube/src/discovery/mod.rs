@@ -1,4 +1,6 @@
 //! Discovery: which groups, versions and resources there are, in the old form and aggregated.
+//!
+//! What depends on definitions takes the custom kinds that are served, in their order.
 
 mod aggregated;
 mod legacy;
@@ -9,9 +11,10 @@ pub use legacy::{api_versions, group, group_list, resource_list};
 use crate::kinds::{self, Kind};
 
 /// Groups in order, without core, each with its versions in order of preference.
-pub(crate) fn groups() -> Vec<(&'static str, Vec<&'static str>)> {
+pub(crate) fn groups(custom: &[&'static Kind]) -> Vec<(&'static str, Vec<&'static str>)> {
     let mut groups: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
-    for kind in kinds::table().iter().filter(|k| !k.group.is_empty()) {
+    let all = kinds::table().iter().chain(custom.iter().copied());
+    for kind in all.filter(|k| !k.group.is_empty()) {
         match groups.iter_mut().find(|(group, _)| *group == kind.group) {
             Some((_, versions)) if versions.contains(&kind.version) => {}
             Some((_, versions)) => versions.push(kind.version),
@@ -22,9 +25,14 @@ pub(crate) fn groups() -> Vec<(&'static str, Vec<&'static str>)> {
 }
 
 /// The kinds of a version, sorted by resource; empty when there is no such version.
-pub(crate) fn resources(group: &str, version: &str) -> Vec<&'static Kind> {
+pub(crate) fn resources(
+    custom: &[&'static Kind],
+    group: &str,
+    version: &str,
+) -> Vec<&'static Kind> {
+    let all = kinds::table().iter().chain(custom.iter().copied());
     let mut found: Vec<&'static Kind> =
-        kinds::table().iter().filter(|k| k.group == group && k.version == version).collect();
+        all.filter(|k| k.group == group && k.version == version).collect();
     found.sort_by_key(|k| k.plural);
     found
 }

@@ -25,7 +25,8 @@ pub(super) fn api(
         let document = if root == "api" {
             discovery::aggregated_core()
         } else {
-            discovery::aggregated_groups()
+            let view = cx.definitions.view();
+            view.aggregated.get_or_init(|| discovery::aggregated_groups(&view.kinds)).clone()
         };
         let mut response = tagged(document.bytes.clone(), &document.etag, media, headers);
         response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
@@ -35,12 +36,14 @@ pub(super) fn api(
         std::net::IpAddr::V4(ip) => format!("{ip}:{}", cx.config.advertise_port),
         std::net::IpAddr::V6(ip) => format!("[{ip}]:{}", cx.config.advertise_port),
     };
+    let view = cx.definitions.view();
+    let custom = view.kinds.as_slice();
     let value = match (root, parts.as_slice()) {
         ("api", []) => discovery::api_versions(&address),
-        ("api", [version]) => discovery::resource_list("", version)?,
-        ("apis", []) => discovery::group_list(),
-        ("apis", [group]) => discovery::group(group)?,
-        ("apis", [group, version]) => discovery::resource_list(group, version)?,
+        ("api", [version]) => discovery::resource_list(custom, "", version)?,
+        ("apis", []) => discovery::group_list(custom),
+        ("apis", [group]) => discovery::group(custom, group)?,
+        ("apis", [group, version]) => discovery::resource_list(custom, group, version)?,
         _ => return None,
     };
     Some(respond::json_value(200, &value))
@@ -72,7 +75,13 @@ fn aggregated_media(headers: &HeaderMap) -> Option<&'static str> {
 const OPENAPI_MESSAGE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// `/openapi/…`.
-pub(super) fn open_api(rest: &str, query: &Query, headers: &HeaderMap) -> Option<Response<Body>> {
+pub(super) fn open_api(
+    cx: &Context,
+    rest: &str,
+    query: &Query,
+    headers: &HeaderMap,
+) -> Option<Response<Body>> {
+    let view = cx.definitions.view();
     if rest == "v2" {
         let accepts = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let (document, media) = match accepts.contains("proto-openapi.spec.v2") {
@@ -83,9 +92,9 @@ pub(super) fn open_api(rest: &str, query: &Query, headers: &HeaderMap) -> Option
     }
     let path = rest.strip_prefix("v3")?.trim_start_matches('/');
     if path.is_empty() {
-        return Some(respond::bytes(200, "application/json", openapi::v3_index()));
+        return Some(respond::bytes(200, "application/json", openapi::v3_index(&view)));
     }
-    let document = openapi::v3_doc(path)?;
+    let document = openapi::v3_doc(&view, path)?;
     if let Some(hash) = query.get("hash")
         && hash != document.etag
     {

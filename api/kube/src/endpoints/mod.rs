@@ -39,7 +39,7 @@ pub(crate) async fn answer(
         }
         ".well-known" if rest == "openid-configuration" => Some(openid::configuration(cx)),
         "openid" if rest == "v1/jwks" => Some(openid::keys(cx)),
-        "openapi" => discovery::open_api(rest, query, &headers),
+        "openapi" => discovery::open_api(cx, rest, query, &headers),
         "api" | "apis" => discovery::api(cx, first, rest, &headers),
         _ => None,
     };

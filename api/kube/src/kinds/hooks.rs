@@ -17,6 +17,10 @@ pub struct Hooks {
     pub validate: fn(&Value, &mut Errors),
     /// Rules for a change: (new, old, subresource, errors).
     pub validate_update: fn(&Value, &Value, &str, &mut Errors),
+    /// Rules for a new object only.
+    pub validate_create: fn(&Value, &mut Errors),
+    /// What a delete adds so that the object stays until somebody has cleaned up after it.
+    pub hold_deletion: fn(&mut Value),
     /// What the first delete of an object with finalizers changes.
     pub prepare_deletion: fn(&mut Value),
 }
@@ -29,6 +33,8 @@ impl Hooks {
         prepare_update: |_, _, _| {},
         validate: |_, _| {},
         validate_update: |_, _, _, _| {},
+        validate_create: |_, _| {},
+        hold_deletion: |_| {},
         prepare_deletion: |_| {},
     };
 }

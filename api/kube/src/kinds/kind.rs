@@ -1,8 +1,11 @@
 //! Kind: all that the generic handlers know about one kind of object.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::hooks::Hooks;
+use crate::custom::{self, Served, Slot};
 use crate::defaulting;
 use crate::table::{self, Printer};
 use crate::validation::{self, Errors, FieldError};
@@ -27,6 +30,8 @@ pub enum Generation {
     OnSpecOrAnnotationsChange,
     /// When anything but metadata and status changes.
     OnAnyChange,
+    /// When anything but metadata changes.
+    OnAnyChangeButMetadata,
 }
 
 /// The syntax of object names.
@@ -57,7 +62,7 @@ pub struct Subresource {
 
 impl Subresource {
     /// The number of replicas, by itself.
-    pub(super) const SCALE: Self = Subresource {
+    pub(crate) const SCALE: Self = Subresource {
         name: "scale",
         group: "autoscaling",
         version: "v1",
@@ -66,7 +71,7 @@ impl Subresource {
     };
 
     /// A view on the object itself, read and updated.
-    pub(super) const fn of_kind(name: &'static str, kind: &'static str) -> Self {
+    pub(crate) const fn of_kind(name: &'static str, kind: &'static str) -> Self {
         Subresource { name, group: "", version: "", kind, verbs: &["get", "patch", "update"] }
     }
 }
@@ -135,6 +140,8 @@ pub struct Kind {
     pub orphans_by_default: bool,
     /// The kind's own rules.
     pub hooks: Hooks,
+    /// What stands behind a kind that a definition made.
+    pub(crate) custom: Option<&'static Slot>,
 }
 
 impl Kind {
@@ -165,7 +172,13 @@ impl Kind {
         returns_deleted: false,
         orphans_by_default: false,
         hooks: Hooks::NONE,
+        custom: None,
     };
+
+    /// The definition behind a custom kind, as of now.
+    pub(crate) fn served(&self) -> Option<Arc<Served>> {
+        self.custom.map(Slot::served)
+    }
 
     /// `group/version`, or the version alone in core: the apiVersion of objects.
     pub fn api_version(&self) -> String {
@@ -203,7 +216,9 @@ impl Kind {
 
     /// Resets what a client may not set on a new object.
     pub fn prepare_create(&self, object: &mut Value) {
-        if self.has_status && !self.status_on_create {
+        if let Some(served) = self.served() {
+            custom::prepare_create(&served, object);
+        } else if self.has_status && !self.status_on_create {
             object["status"] = json!({});
             defaulting::status(self, object);
         }
@@ -238,6 +253,10 @@ impl Kind {
         let mut errors = Errors::default();
         validation::metadata::create(self, object, &mut errors);
         (self.hooks.validate)(object, &mut errors);
+        (self.hooks.validate_create)(object, &mut errors);
+        if let Some(served) = self.served() {
+            custom::validate(&served, object, &mut errors);
+        }
         errors.into_vec()
     }
 
@@ -249,6 +268,9 @@ impl Kind {
             (self.hooks.validate)(new, &mut errors);
         }
         (self.hooks.validate_update)(new, old, subresource, &mut errors);
+        if let Some(served) = self.served() {
+            custom::validate_update(&served, new, old, subresource, &mut errors);
+        }
         errors.into_vec()
     }
 
@@ -276,6 +298,11 @@ impl Kind {
             && object["spec"]["finalizers"].as_array().is_some_and(|f| !f.is_empty())
     }
 
+    /// Adds what holds an object that is deleted until somebody has cleaned up after it.
+    pub fn hold_deletion(&self, object: &mut Value) {
+        (self.hooks.hold_deletion)(object);
+    }
+
     /// Marks an object that waits for its finalizers, such as a namespace that is terminating.
     pub fn prepare_deletion(&self, object: &mut Value) {
         (self.hooks.prepare_deletion)(object);
@@ -296,6 +323,11 @@ impl Kind {
                 matches!(name.as_str(), "status" | "metadata") || old.get(name).is_some()
             });
         }
+        if self.custom.is_some() {
+            let entries = new["metadata"].get("managedFields").cloned();
+            put_back(new, old, "metadata");
+            set(&mut new["metadata"], "managedFields", entries);
+        }
         if self.status_keeps_labels {
             let labels = old["metadata"].get("labels").cloned();
             set(&mut new["metadata"], "labels", labels);
@@ -311,19 +343,19 @@ impl Kind {
                 new.get("spec") != old.get("spec")
                     || new["metadata"].get("annotations") != old["metadata"].get("annotations")
             }
-            Generation::OnAnyChange => {
+            Generation::OnAnyChange | Generation::OnAnyChangeButMetadata => {
+                let whole = self.generation == Generation::OnAnyChangeButMetadata;
                 let rest = |o: &Value| {
                     let fields = o.as_object()?.iter();
-                    let own = |name: &str| !matches!(name, "metadata" | "status");
-                    Some(
-                        fields
-                            .filter(|(n, _)| own(n))
-                            .map(|(n, v)| (n.clone(), v.clone()))
-                            .collect(),
-                    )
+                    let own = |name: &str| name != "metadata" && (whole || name != "status");
+                    let mut all: Vec<_> = fields
+                        .filter(|(n, _)| own(n))
+                        .map(|(n, v)| (n.clone(), v.clone()))
+                        .collect();
+                    all.sort_by(|a, b| a.0.cmp(&b.0));
+                    Some(all)
                 };
-                let (a, b): (Option<Vec<_>>, Option<Vec<_>>) = (rest(new), rest(old));
-                a != b
+                rest(new) != rest(old)
             }
         };
         let generation = if changed { Some(before.unwrap_or(0) + 1) } else { before };

@@ -2,6 +2,7 @@
 
 use super::hooks::Hooks;
 use super::prepare;
+use crate::custom;
 use crate::defaulting::{network, others, pod, storage, workloads};
 use crate::validation::{self as valid};
 
@@ -171,7 +172,16 @@ pub(super) const FLOW_SCHEMA: Hooks = Hooks { default: others::flow_schema, ..Ho
 
 pub(super) const PRIORITY_LEVEL: Hooks = Hooks { default: others::priority_level, ..Hooks::NONE };
 
-pub(super) const DEFINITION: Hooks = Hooks { default: others::definition, ..Hooks::NONE };
+pub(super) const DEFINITION: Hooks = Hooks {
+    default: custom::default_definition,
+    prepare_create: custom::new_definition,
+    prepare_update: custom::updated_definition,
+    validate: custom::valid_definition,
+    validate_create: custom::valid_new_definition,
+    validate_update: custom::valid_definition_update,
+    hold_deletion: custom::hold_deletion,
+    ..Hooks::NONE
+};
 
 pub(super) const SIGNING_REQUEST: Hooks =
     Hooks { prepare_update: prepare::changed_signing_request, ..Hooks::NONE };

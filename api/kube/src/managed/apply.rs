@@ -11,8 +11,7 @@ use super::merge::merged;
 use super::remove::remove;
 use super::set::FieldSet;
 use super::shape::Shape;
-use super::update::{blank, give_up, owned};
-use crate::facts::{Type, facts};
+use super::update::{blank, give_up, owned, root};
 use crate::kinds::Kind;
 use crate::status::Status;
 
@@ -31,24 +30,25 @@ pub(crate) fn applied(
     config: &Value,
     now: &str,
 ) -> Result<Value, Status> {
-    let ty = facts().find(kind.schema).ok_or_else(Status::unknown_resource)?;
-    refuse_ambiguous(kind, ty, config)?;
-    let mut all = live.map(|live| tracked(kind, manager, ty, live, now)).unwrap_or_default();
-    let mut named = fields::of(ty, config);
+    let served = kind.served();
+    let shape = root(kind, served.as_deref()).ok_or_else(Status::unknown_resource)?;
+    refuse_ambiguous(kind, shape, config)?;
+    let mut all = live.map(|live| tracked(kind, manager, shape, live, now)).unwrap_or_default();
+    let mut named = fields::of(shape, config);
     manager.reset(kind, &mut named);
     let before = all.iter().position(|e| e.is(manager, true)).map(|at| all.remove(at));
 
-    let mut new = merged(Shape::Struct(ty), live, config);
+    let mut new = merged(shape, live, config);
     if let Some(before) = &before {
-        let gone = abandoned(ty, &before.set, &named, &all, &new);
-        remove(Shape::Struct(ty), &mut new, &gone);
+        let gone = abandoned(shape, &before.set, &named, &all, &new);
+        remove(shape, &mut new, &gone);
     }
     if let Some(live) = live {
-        let mut difference = Comparison::of(ty, live, &new);
+        let mut difference = Comparison::of(shape, live, &new);
         difference.each(|set| manager.reset(kind, set));
         let changed = difference.changed();
         if !force {
-            refuse_conflicts(manager, ty, live, &all, &changed)?;
+            refuse_conflicts(manager, shape, live, &all, &changed)?;
         }
         give_up(&mut all, &manager.version, &changed, &difference.removed);
     }
@@ -65,8 +65,8 @@ pub(crate) fn applied(
     Ok(new)
 }
 
-fn refuse_ambiguous(kind: &Kind, ty: &'static Type, config: &Value) -> Result<(), Status> {
-    let problems = fields::problems(ty, config);
+fn refuse_ambiguous(kind: &Kind, shape: Shape<'_>, config: &Value) -> Result<(), Status> {
+    let problems = fields::problems(shape, config);
     if problems.is_empty() {
         return Ok(());
     }
@@ -88,7 +88,7 @@ fn refuse_ambiguous(kind: &Kind, ty: &'static Type, config: &Value) -> Result<()
 fn tracked(
     kind: &Kind,
     manager: &Manager,
-    ty: &'static Type,
+    shape: Shape<'_>,
     live: &Value,
     now: &str,
 ) -> Vec<Entry> {
@@ -96,7 +96,7 @@ fn tracked(
     if !all.is_empty() {
         return all;
     }
-    let mut held = Comparison::of(ty, &blank(ty), live).changed();
+    let mut held = Comparison::of(shape, &blank(shape), live).changed();
     manager.reset(kind, &mut held);
     let nobody = Manager { name: BEFORE_FIRST_APPLY.to_owned(), ..manager.clone() };
     vec![Entry::new(&nobody, false, owned(&held), now)]
@@ -104,22 +104,21 @@ fn tracked(
 
 /// What the manager named last time, does not name now, and nobody else owns.
 fn abandoned(
-    ty: &'static Type,
+    shape: Shape<'_>,
     last: &FieldSet,
     named: &FieldSet,
     others: &[Entry],
     merged: &Value,
 ) -> FieldSet {
-    let shape = Shape::Struct(ty);
     let owned_now = others.iter().fold(named.clone(), |all, entry| all.union(&entry.set));
     fields::with_parents(shape, last)
-        .intersection(&fields::with_parents(shape, &fields::of(ty, merged)))
+        .intersection(&fields::with_parents(shape, &fields::of(shape, merged)))
         .difference(&fields::with_parents(shape, &owned_now))
 }
 
 fn refuse_conflicts(
     manager: &Manager,
-    ty: &'static Type,
+    shape: Shape<'_>,
     live: &Value,
     all: &[Entry],
     changed: &FieldSet,
@@ -130,7 +129,7 @@ fn refuse_conflicts(
         .map(|e| (e, e.set.intersection(changed)))
         .collect();
     if manager.name == KUBECTL {
-        let allowed = set_by_client_side_apply(ty, live);
+        let allowed = set_by_client_side_apply(shape, live);
         for (_, set) in &mut conflicts {
             *set = set.difference(&allowed);
         }
@@ -140,14 +139,14 @@ fn refuse_conflicts(
 }
 
 /// Fields that client-side apply set and nobody changed since: its successor may take them.
-fn set_by_client_side_apply(ty: &'static Type, live: &Value) -> FieldSet {
+fn set_by_client_side_apply(shape: Shape<'_>, live: &Value) -> FieldSet {
     let text = live["metadata"]["annotations"][LAST_APPLIED].as_str().unwrap_or_default();
     let last: Value = serde_json::from_str(text).unwrap_or_default();
     if last["apiVersion"] != live["apiVersion"] {
         return FieldSet::default();
     }
-    let since = Comparison::of(ty, &last, live);
-    fields::of(ty, &last).difference(&since.changed()).difference(&since.removed)
+    let since = Comparison::of(shape, &last, live);
+    fields::of(shape, &last).difference(&since.changed()).difference(&since.removed)
 }
 
 /// What the annotation holds: the applied object without the annotation itself.

@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::set::{FieldSet, Node, Part};
 use super::shape::Shape;
-use crate::facts::Type;
 
 /// How two objects differ.
 #[derive(Debug, Default)]
@@ -25,8 +24,8 @@ enum Mark {
 
 impl Comparison {
     /// How `new` differs from `old`.
-    pub(super) fn of(ty: &'static Type, old: &Value, new: &Value) -> Self {
-        walk(Shape::Struct(ty), Some(old), Some(new)).1
+    pub(super) fn of(shape: Shape<'_>, old: &Value, new: &Value) -> Self {
+        walk(shape, Some(old), Some(new)).1
     }
 
     /// Added or modified.
@@ -52,12 +51,14 @@ impl Comparison {
     }
 }
 
-fn walk(shape: Shape, old: Option<&Value>, new: Option<&Value>) -> (Option<Mark>, Comparison) {
+fn walk(shape: Shape<'_>, old: Option<&Value>, new: Option<&Value>) -> (Option<Mark>, Comparison) {
     let mut below = Comparison::default();
-    let descended = match shape {
-        Shape::Whole => false,
-        Shape::Struct(_) | Shape::Map(_) => walk_fields(shape, old, new, &mut below),
-        Shape::Keyed(..) | Shape::Set => walk_items(shape, old, new, &mut below),
+    let free_scalar = matches!(shape, Shape::Free)
+        && !(old.is_none_or(Value::is_object) && new.is_none_or(Value::is_object));
+    let descended = if shape.has_fields() && !free_scalar {
+        walk_fields(shape, old, new, &mut below)
+    } else {
+        shape.has_items() && walk_items(shape, old, new, &mut below)
     };
     let mark = match (old, new) {
         (None, _) => Some(Mark::Added),
@@ -70,7 +71,7 @@ fn walk(shape: Shape, old: Option<&Value>, new: Option<&Value>) -> (Option<Mark>
 
 /// False: both are empty, so that the value is compared as a whole.
 fn walk_fields(
-    shape: Shape,
+    shape: Shape<'_>,
     old: Option<&Value>,
     new: Option<&Value>,
     below: &mut Comparison,
@@ -93,7 +94,7 @@ fn walk_fields(
 
 /// False: both are empty, so that the value is compared as a whole.
 fn walk_items(
-    shape: Shape,
+    shape: Shape<'_>,
     old: Option<&Value>,
     new: Option<&Value>,
     below: &mut Comparison,
@@ -118,8 +119,8 @@ fn walk_items(
     true
 }
 
-fn by_part(shape: Shape, items: &[Value]) -> BTreeMap<Part, Vec<&Value>> {
-    let mut all: BTreeMap<Part, Vec<&Value>> = BTreeMap::new();
+fn by_part<'v>(shape: Shape<'_>, items: &'v [Value]) -> BTreeMap<Part, Vec<&'v Value>> {
+    let mut all: BTreeMap<Part, Vec<&'v Value>> = BTreeMap::new();
     for item in items {
         if let Ok(part) = shape.part(item) {
             all.entry(part).or_default().push(item);

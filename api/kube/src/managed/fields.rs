@@ -4,18 +4,17 @@ use serde_json::Value;
 
 use super::set::{FieldSet, Node, Part};
 use super::shape::Shape;
-use crate::facts::Type;
 
 /// All fields of an object.
-pub(super) fn of(ty: &'static Type, object: &Value) -> FieldSet {
-    node(Shape::Struct(ty), object).below
+pub(super) fn of(shape: Shape<'_>, object: &Value) -> FieldSet {
+    node(shape, object).below
 }
 
-fn node(shape: Shape, value: &Value) -> Node {
+fn node(shape: Shape<'_>, value: &Value) -> Node {
     let mut set = FieldSet::default();
     match shape {
-        Shape::Whole => return Node { member: true, below: set },
-        Shape::Struct(_) | Shape::Map(_) => {
+        Shape::Free if !value.is_object() => return Node { member: true, below: set },
+        shape if shape.has_fields() => {
             for (name, value) in shape.fields(Some(value)).into_iter().flatten() {
                 let mut below = node(shape.below(name), value);
                 let empty = value.is_null() || value.as_object().is_some_and(|m| m.is_empty());
@@ -23,7 +22,7 @@ fn node(shape: Shape, value: &Value) -> Node {
                 set.put(Part::field(name), below);
             }
         }
-        Shape::Keyed(..) | Shape::Set => {
+        shape if shape.has_items() => {
             for item in value.as_array().into_iter().flatten() {
                 if let Ok(part) = shape.part(item) {
                     let below = node(shape.item(), item).below;
@@ -31,12 +30,13 @@ fn node(shape: Shape, value: &Value) -> Node {
                 }
             }
         }
+        _ => return Node { member: true, below: set },
     }
     Node { member: false, below: set }
 }
 
 /// The set with every struct's field that has something below it as a member of its own.
-pub(super) fn with_parents(shape: Shape, set: &FieldSet) -> FieldSet {
+pub(super) fn with_parents(shape: Shape<'_>, set: &FieldSet) -> FieldSet {
     let mut all = FieldSet::default();
     for (part, node) in set.nodes() {
         let (below, named) = match part {
@@ -50,17 +50,17 @@ pub(super) fn with_parents(shape: Shape, set: &FieldSet) -> FieldSet {
 }
 
 /// Why the lists of an applied object cannot be told apart by item, by path.
-pub(super) fn problems(ty: &'static Type, object: &Value) -> Vec<String> {
+pub(super) fn problems(shape: Shape<'_>, object: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    visit(Shape::Struct(ty), object, "", &mut found);
+    visit(shape, object, "", &mut found);
     found
 }
 
-fn visit(shape: Shape, value: &Value, path: &str, found: &mut Vec<String>) {
+fn visit(shape: Shape<'_>, value: &Value, path: &str, found: &mut Vec<String>) {
     for (name, value) in shape.fields(Some(value)).into_iter().flatten() {
         visit(shape.below(name), value, &format!("{path}.{name}"), found);
     }
-    if !matches!(shape, Shape::Keyed(..) | Shape::Set) {
+    if !shape.has_items() {
         return;
     }
     let mut seen = Vec::new();

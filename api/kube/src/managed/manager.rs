@@ -49,6 +49,9 @@ impl Manager {
     pub(super) fn reset(&self, kind: &Kind, set: &mut FieldSet) {
         if self.subresource == "status" {
             set.cut(&["spec"]);
+            if kind.custom.is_some() {
+                set.cut(&["metadata"]);
+            }
             if kind.status_keeps_labels {
                 set.cut(&["metadata", "labels"]);
             }

@@ -8,11 +8,11 @@ use super::set::Part;
 use super::shape::Shape;
 
 /// The live value with the applied one merged in.
-pub(super) fn merged(shape: Shape, live: Option<&Value>, applied: &Value) -> Value {
+pub(super) fn merged(shape: Shape<'_>, live: Option<&Value>, applied: &Value) -> Value {
     let Some(live) = live else { return applied.clone() };
     match (shape, live, applied) {
-        (Shape::Struct(_) | Shape::Map(_), Value::Object(was), Value::Object(wanted))
-            if !(was.is_empty() && wanted.is_empty()) =>
+        (shape, Value::Object(was), Value::Object(wanted))
+            if shape.has_fields() && !(was.is_empty() && wanted.is_empty()) =>
         {
             let mut all = was.clone();
             for (name, value) in wanted {
@@ -21,8 +21,8 @@ pub(super) fn merged(shape: Shape, live: Option<&Value>, applied: &Value) -> Val
             }
             Value::Object(all)
         }
-        (Shape::Keyed(..) | Shape::Set, Value::Array(was), Value::Array(wanted))
-            if !(was.is_empty() && wanted.is_empty()) =>
+        (shape, Value::Array(was), Value::Array(wanted))
+            if shape.has_items() && !(was.is_empty() && wanted.is_empty()) =>
         {
             Value::Array(merged_list(shape, was, wanted))
         }
@@ -32,7 +32,7 @@ pub(super) fn merged(shape: Shape, live: Option<&Value>, applied: &Value) -> Val
 
 /// Items keep the live order where the applied order allows it; items that both have stand in the
 /// applied order.
-fn merged_list(shape: Shape, live: &[Value], applied: &[Value]) -> Vec<Value> {
+fn merged_list(shape: Shape<'_>, live: &[Value], applied: &[Value]) -> Vec<Value> {
     let named = |items: &[Value]| -> Vec<(Part, Value)> {
         items.iter().filter_map(|i| Some((shape.part(i).ok()?, i.clone()))).collect()
     };

@@ -6,9 +6,9 @@ use super::set::{FieldSet, Part};
 use super::shape::Shape;
 
 /// Removes the members of `set`, each with all that is below it. What is empty then goes too.
-pub(super) fn remove(shape: Shape, value: &mut Value, set: &FieldSet) {
+pub(super) fn remove(shape: Shape<'_>, value: &mut Value, set: &FieldSet) {
     match (shape, value) {
-        (Shape::Struct(_) | Shape::Map(_), Value::Object(fields)) => {
+        (shape, Value::Object(fields)) if shape.has_fields() => {
             fields.retain(|name, value| match set.get(&Part::field(name)) {
                 None => true,
                 Some(node) if node.member => false,
@@ -18,7 +18,7 @@ pub(super) fn remove(shape: Shape, value: &mut Value, set: &FieldSet) {
                 }
             });
         }
-        (Shape::Keyed(..) | Shape::Set, Value::Array(items)) => {
+        (shape, Value::Array(items)) if shape.has_items() => {
             items.retain_mut(|item| {
                 let node = shape.part(item).ok().and_then(|part| set.get(&part));
                 match node {

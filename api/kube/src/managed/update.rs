@@ -6,6 +6,8 @@ use super::compare::Comparison;
 use super::entries::{self, Entry};
 use super::manager::Manager;
 use super::set::FieldSet;
+use super::shape::Shape;
+use crate::custom::Served;
 use crate::defaulting::zero;
 use crate::facts::{Base, Type, Wrap, facts};
 use crate::kinds::Kind;
@@ -35,7 +37,8 @@ pub(crate) fn updated(
     given: &Value,
     now: &str,
 ) {
-    let Some(ty) = facts().find(kind.schema) else { return };
+    let served = kind.served();
+    let Some(shape) = root(kind, served.as_deref()) else { return };
     let mut all = match old {
         Some(old) => known(manager, old, given),
         None => Vec::new(),
@@ -45,8 +48,8 @@ pub(crate) fn updated(
         entries::write(all, new);
         return;
     }
-    let empty = old.is_none().then(|| blank(ty));
-    let mut difference = Comparison::of(ty, old.or(empty.as_ref()).unwrap_or(&Value::Null), new);
+    let empty = old.is_none().then(|| blank(shape));
+    let mut difference = Comparison::of(shape, old.or(empty.as_ref()).unwrap_or(&Value::Null), new);
     difference.each(|set| manager.reset(kind, set));
     let changed = difference.changed();
     give_up(&mut all, &manager.version, &changed, &difference.removed);
@@ -61,6 +64,14 @@ pub(crate) fn updated(
         }
     }
     entries::write(all, new);
+}
+
+/// The shape of a whole object of a kind.
+pub(super) fn root<'s>(kind: &Kind, served: Option<&'s Served>) -> Option<Shape<'s>> {
+    match served {
+        Some(served) => Some(Shape::Object(&served.version().schema)),
+        None => facts().find(kind.schema).map(Shape::Struct),
+    }
 }
 
 /// The entries to go on from: those of the request if it carries any, else the object's.
@@ -99,8 +110,9 @@ pub(super) fn owned(set: &FieldSet) -> FieldSet {
 
 /// An object that nothing was written to, as Go prints it: with empty structs, and null for the
 /// lists and maps that it never leaves out.
-pub(super) fn blank(ty: &'static Type) -> Value {
+pub(super) fn blank(shape: Shape<'_>) -> Value {
     let mut object = Value::Object(Map::new());
+    let Shape::Struct(ty) = shape else { return object };
     zero::fill(ty, &mut object);
     fill_nulls(ty, &mut object);
     object

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Document, paths, schema};
+use crate::custom::View;
 use crate::discovery;
 
 /// The release that the facts are of.
@@ -46,24 +47,29 @@ impl Packed {
 }
 
 /// Paths of all documents with their hashes: `/openapi/v3`.
-pub fn v3_index() -> Bytes {
+pub(crate) fn v3_index(view: &View) -> Bytes {
     let mut all = Map::new();
-    for path in all_paths() {
-        let url = format!("/openapi/v3/{path}?hash={}", hash(&path));
+    for path in all_paths(view) {
+        let url = format!("/openapi/v3/{path}?hash={}", content_hash(view, &path));
         all.insert(path, json!({"serverRelativeURL": url}));
     }
     Bytes::from(json!({"paths": all}).to_string())
 }
 
 /// One document; `path` is `api/v1` or `apis/GROUP/VERSION`.
-pub fn v3_doc(path: &str) -> Option<Packed> {
+pub(crate) fn v3_doc(view: &View, path: &str) -> Option<Packed> {
     let (group, version) = split(path)?;
-    let kinds = discovery::resources(group, version);
+    let kinds = discovery::resources(&view.kinds, group, version);
     let first = kinds.first()?;
+    let is_custom = kinds.iter().any(|k| k.custom.is_some());
     let key: &'static str = first.schema;
     let made = MADE.get_or_init(Mutex::default);
-    if let Some(document) = made.lock().get(key) {
-        return Some(document.clone());
+    let found = match is_custom {
+        true => view.documents.lock().get(path).cloned(),
+        false => made.lock().get(key).cloned(),
+    };
+    if found.is_some() {
+        return found;
     }
     let mut all_paths = Map::new();
     let mut schemas = schema::Schemas::default();
@@ -76,8 +82,11 @@ pub fn v3_doc(path: &str) -> Option<Packed> {
         "paths": all_paths,
         "components": {"schemas": schemas.into_value()},
     });
-    let packed = Packed::new(&document, hash(path)).ok()?;
-    made.lock().insert(key, packed.clone());
+    let packed = Packed::new(&document, content_hash(view, path)).ok()?;
+    match is_custom {
+        true => drop(view.documents.lock().insert(path.to_owned(), packed.clone())),
+        false => drop(made.lock().insert(key, packed.clone())),
+    }
     Some(packed)
 }
 
@@ -104,9 +113,9 @@ pub fn v2_message() -> Document {
     Document { bytes: Bytes::from(message), etag: hash("v2.message") }
 }
 
-fn all_paths() -> Vec<String> {
+fn all_paths(view: &View) -> Vec<String> {
     let mut all = vec!["api/v1".to_owned()];
-    for (group, versions) in discovery::groups() {
+    for (group, versions) in discovery::groups(&view.kinds) {
         all.extend(versions.into_iter().map(|version| format!("apis/{group}/{version}")));
     }
     all
@@ -120,6 +129,15 @@ fn split(path: &str) -> Option<(&str, &str)> {
         _ => return None,
     };
     parts.next().is_none().then_some(found)
+}
+
+/// Names a document's content; that of custom kinds depends on their definitions.
+fn content_hash(view: &View, path: &str) -> String {
+    let of = split(path).and_then(|(g, v)| view.hashes.get(&(g.to_owned(), v.to_owned())));
+    match of {
+        Some(definitions) => hash(&format!("{path}?{definitions}")),
+        None => hash(path),
+    }
 }
 
 /// Names a document's content: it depends on the build and the path alone.
@@ -142,19 +160,19 @@ mod tests {
     use super::*;
 
     fn document(path: &str) -> Value {
-        serde_json::from_slice(&v3_doc(path).unwrap().bytes().unwrap()).unwrap()
+        serde_json::from_slice(&v3_doc(&View::default(), path).unwrap().bytes().unwrap()).unwrap()
     }
 
     #[test]
     fn the_index_names_every_document() {
-        let index: Value = serde_json::from_slice(&v3_index()).expect("json");
+        let index: Value = serde_json::from_slice(&v3_index(&View::default())).expect("json");
         for (path, entry) in index["paths"].as_object().expect("paths") {
-            let made = v3_doc(path).expect("a document");
+            let made = v3_doc(&View::default(), path).expect("a document");
             let url = entry["serverRelativeURL"].as_str().expect("a url");
             assert!(url.ends_with(&format!("?hash={}", made.etag)), "{url}");
         }
-        assert!(v3_doc("apis/apps/v2").is_none());
-        assert!(v3_doc("version").is_none());
+        assert!(v3_doc(&View::default(), "apis/apps/v2").is_none());
+        assert!(v3_doc(&View::default(), "version").is_none());
     }
 
     #[test]
@@ -181,7 +199,7 @@ mod tests {
 
     #[test]
     fn every_reference_is_there() {
-        for path in all_paths() {
+        for path in all_paths(&View::default()) {
             let document = document(&path);
             let schemas = document["components"]["schemas"].as_object().expect("schemas");
             let mut waiting = vec![&document];

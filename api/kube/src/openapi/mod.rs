@@ -4,6 +4,7 @@ mod document;
 mod paths;
 mod schema;
 
-pub use document::{Packed, v2, v2_message, v3_doc, v3_index};
+pub use document::{Packed, v2, v2_message};
+pub(crate) use document::{v3_doc, v3_index};
 
 pub use crate::discovery::Document;

@@ -89,6 +89,8 @@ impl Operations<'_> {
         let scope = if scoped == "Namespaced" { scoped } else { "" };
         let id = format!("{word}{}{version}{scope}{}{tail}", capitalized(&group), kind.kind);
         let answer = match verb {
+            "list" if kind.custom.is_some() => None,
+            "get" | "create" | "update" | "patch" if kind.custom.is_some() => None,
             "list" => kind
                 .schema
                 .rsplit_once('.')
@@ -96,7 +98,11 @@ impl Operations<'_> {
             "delete" | "deletecollection" => Some(format!("{META}.Status")),
             _ => Some(kind.schema.to_owned()),
         };
-        let answer = self.schemas.reference(&answer.unwrap_or_default());
+        let answer = match (answer, verb) {
+            (Some(name), _) => self.schemas.reference(&name),
+            (None, "list") => self.schemas.reference_of_list(kind),
+            (None, _) => self.schemas.reference_of(kind),
+        };
         let mut made = json!({
             "tags": [format!("{group}_{}", kind.version)],
             "operationId": id,
@@ -118,22 +124,30 @@ impl Operations<'_> {
 
     fn body(&mut self, verb: &str) -> Option<Value> {
         let (types, schema): (&[&str], Value) = match verb {
-            "create" | "update" => (
-                &["application/json", "application/yaml"],
-                self.schemas.reference(self.kind.schema),
-            ),
-            "patch" => (PATCH_TYPES, json!({"type": "object"})),
+            "create" | "update" => {
+                (&["application/json", "application/yaml"], self.schemas.reference_of(self.kind))
+            }
+            "patch" => {
+                let types = PATCH_TYPES.iter().copied();
+                let strategic = |t: &&str| t.contains("strategic");
+                let custom = self.kind.custom.is_some();
+                let types: Vec<&str> = types.filter(|t| !(custom && strategic(t))).collect();
+                return Some(content(&types, &json!({"type": "object"}), true));
+            }
             "delete" | "deletecollection" => {
                 let options = self.schemas.reference(&format!("{META}.DeleteOptions"));
                 (&["application/json"], options)
             }
             _ => return None,
         };
-        let content: Map<String, Value> =
-            types.iter().map(|t| ((*t).to_owned(), json!({"schema": schema}))).collect();
-        let required = !verb.starts_with("delete");
-        Some(json!({"content": content, "required": required}))
+        Some(content(types, &schema, !verb.starts_with("delete")))
     }
+}
+
+fn content(types: &[&str], schema: &Value, required: bool) -> Value {
+    let content: Map<String, Value> =
+        types.iter().map(|t| ((*t).to_owned(), json!({"schema": schema}))).collect();
+    json!({"content": content, "required": required})
 }
 
 fn path_parameters(kind: &Kind, named: bool) -> Value {

@@ -5,7 +5,12 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use crate::facts::{Base, Field, ListType, Type, Wrap, facts};
+use crate::kinds::Kind;
 
+const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
+const API_VERSION: &str = "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
+const KIND: &str = "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
 const TIME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Time";
@@ -26,6 +31,54 @@ impl Schemas {
             Some(ty) => self.reference_to(ty),
             None => json!({"type": "object"}),
         }
+    }
+
+    /// A reference to a kind's type; that of a custom kind comes from its definition.
+    pub(super) fn reference_of(&mut self, kind: &Kind) -> Value {
+        let Some(served) = kind.served() else { return self.reference(kind.schema) };
+        if self.seen.insert(kind.schema.to_owned()) {
+            let metadata = self.reference(OBJECT_META);
+            let mut schema = served.version().given.clone();
+            if !schema.is_object() {
+                schema = json!({"type": "object"});
+            }
+            schema["properties"]["apiVersion"] =
+                json!({"type": "string", "description": API_VERSION});
+            schema["properties"]["kind"] = json!({"type": "string", "description": KIND});
+            schema["properties"]["metadata"] = json!({"allOf": [metadata], "description": "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"});
+            schema["x-kubernetes-group-version-kind"] =
+                json!([{"group": kind.group, "kind": kind.kind, "version": kind.version}]);
+            self.done.insert(kind.schema.to_owned(), schema);
+        }
+        link(kind.schema)
+    }
+
+    /// A reference to the list of a custom kind.
+    pub(super) fn reference_of_list(&mut self, kind: &Kind) -> Value {
+        let package = kind.schema.rsplit_once('.').map_or("", |(package, _)| package);
+        let name = format!("{package}.{}", kind.list_kind);
+        if self.seen.insert(name.clone()) {
+            let item = self.reference_of(kind);
+            let metadata = self.reference(LIST_META);
+            let description = format!(
+                "List of {}. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md",
+                kind.plural
+            );
+            let schema = json!({
+                "description": format!("{} is a list of {}", kind.list_kind, kind.kind),
+                "type": "object", "required": ["items"],
+                "properties": {
+                    "apiVersion": {"type": "string", "description": API_VERSION},
+                    "kind": {"type": "string", "description": KIND},
+                    "metadata": {"allOf": [metadata], "description": "Standard list metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds"},
+                    "items": {"type": "array", "items": item, "description": description},
+                },
+                "x-kubernetes-group-version-kind":
+                    [{"group": kind.group, "kind": kind.list_kind, "version": kind.version}],
+            });
+            self.done.insert(name.clone(), schema);
+        }
+        link(&name)
     }
 
     pub(super) fn into_value(mut self) -> Value {

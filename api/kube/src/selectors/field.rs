@@ -106,7 +106,9 @@ fn resolve(kind: &Kind, label: &str) -> Result<(&'static str, &'static str), Sel
     }
     match kind.selectable.iter().find(|s| s.label == label) {
         Some(found) => Ok((found.pointer, found.absent)),
-        None if kind.selectable.is_empty() => Err(SelectorError::OnlyNames(label.to_owned())),
+        None if kind.selectable.is_empty() && kind.custom.is_none() => {
+            Err(SelectorError::OnlyNames(label.to_owned()))
+        }
         None => Err(SelectorError::Label(label.to_owned())),
     }
 }

@@ -4,6 +4,8 @@ use http::Response;
 use serde_json::{Value, json};
 
 use crate::call::Call;
+use crate::conversion;
+use crate::kinds::Kind;
 use crate::managed::{Manager, Ownership};
 use crate::server::Body;
 use crate::status::{GroupResource, Status};
@@ -25,7 +27,8 @@ pub(super) async fn run(mut call: Call) -> Result<Response<Body>, Status> {
         let stored = call.cx.storage.get(&call.key(&name)).await?;
         let object = stored.and_then(|s| stored_value(&s.value, s.revision));
         let object = object.ok_or_else(|| Status::not_found(call.resource(), &name))?;
-        return respond::value(accepted, 200, &scale_of(&object));
+        let object = conversion::from_stored(call.kind, object);
+        return respond::value(accepted, 200, &scale_of(call.kind, &object)?);
     }
     let media = content_type(&call.headers).to_owned();
     let body = call.body().await?;
@@ -38,7 +41,7 @@ pub(super) async fn run(mut call: Call) -> Result<Response<Body>, Status> {
     };
     let is_patch = call.info.verb == "patch";
     let change = |old: &Value| {
-        let before = scale_of(old);
+        let before = scale_of(kind, old)?;
         let scale = match media.as_str() {
             _ if !is_patch => given.clone(),
             "application/json-patch+json" => patch::json_patch(kind, &before, &given)
@@ -54,22 +57,17 @@ pub(super) async fn run(mut call: Call) -> Result<Response<Body>, Status> {
                 ]));
             }
         };
-        apply(kind.plural, kind.group, &name, &scale, old)
+        apply(kind, &name, &scale, old)
     };
     let manager = Manager::of(&call, kind, "scale")?;
     let write = Write { subresource: "scale", dry_run, ownership: Ownership::Updated(&manager) };
     let outcome = guarded_update(&call, kind, &namespace, &name, write, &change).await?;
     let object: Value = serde_json::from_slice(&outcome.wire).map_err(Status::internal)?;
-    respond::value(accepted, 200, &scale_of(&object))
+    let object = conversion::from_stored(kind, object);
+    respond::value(accepted, 200, &scale_of(kind, &object)?)
 }
 
-fn apply(
-    plural: &str,
-    group: &str,
-    name: &str,
-    scale: &Value,
-    old: &Value,
-) -> Result<Value, Status> {
+fn apply(kind: &Kind, name: &str, scale: &Value, old: &Value) -> Result<Value, Status> {
     let replicas = match &scale["spec"]["replicas"] {
         Value::Null => 0,
         given => given.as_i64().ok_or_else(|| {
@@ -87,15 +85,17 @@ fn apply(
     }
     let version = scale["metadata"]["resourceVersion"].as_str().unwrap_or_default();
     if !version.is_empty() && old["metadata"]["resourceVersion"] != version {
-        let resource = GroupResource { group, resource: plural };
-        return Err(Status::modified(resource, name));
+        return Err(Status::modified(crate::call::resource(kind), name));
     }
     let mut new = old.clone();
-    new["spec"]["replicas"] = json!(replicas);
+    match kind.served().and_then(|s| s.version().scale.clone()) {
+        Some(paths) => paths.put_replicas(&mut new, replicas),
+        None => new["spec"]["replicas"] = json!(replicas),
+    }
     Ok(new)
 }
 
-fn scale_of(object: &Value) -> Value {
+fn scale_of(kind: &Kind, object: &Value) -> Result<Value, Status> {
     let metadata = &object["metadata"];
     let mut meta = json!({});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
@@ -103,14 +103,31 @@ fn scale_of(object: &Value) -> Value {
             meta[field] = metadata[field].clone();
         }
     }
-    json!({
+    if let Some(paths) = kind.served().and_then(|s| s.version().scale.clone()) {
+        let spec = paths.replicas(object).ok_or_else(|| {
+            Status::internal(format!(
+                "the spec replicas field {:?} does not exist",
+                paths.spec_replicas
+            ))
+        })?;
+        let (count, selector) = paths.status(object);
+        let mut status = json!({"replicas": count});
+        if let Some(selector) = selector {
+            status["selector"] = json!(selector);
+        }
+        return Ok(json!({
+            "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": meta,
+            "spec": {"replicas": spec}, "status": status,
+        }));
+    }
+    Ok(json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": meta,
         "spec": {"replicas": object["spec"]["replicas"].as_i64().unwrap_or(0)},
         "status": {
             "replicas": object["status"]["replicas"].as_i64().unwrap_or(0),
             "selector": selector_text(&object["spec"]["selector"]),
         },
-    })
+    }))
 }
 
 /// A selector in the form of query parameters.

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::custom;
 use crate::kinds::Kind;
 
 /// What a row carries of its object.
@@ -18,6 +19,14 @@ pub enum IncludeObject {
 
 /// A Table of objects, without list metadata (the caller's).
 pub fn render(kind: &Kind, objects: &[&Value], now: Timestamp, include: IncludeObject) -> Value {
+    if let Some(served) = kind.served() {
+        let (columns, cells) = custom::table(served.version(), now);
+        let rows: Vec<Value> = objects.iter().map(|o| row(cells(o), o, include)).collect();
+        return json!({
+            "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {},
+            "columnDefinitions": columns, "rows": rows,
+        });
+    }
     let columns: Vec<Value> = kind
         .printer
         .columns
@@ -29,16 +38,19 @@ pub fn render(kind: &Kind, objects: &[&Value], now: Timestamp, include: IncludeO
             })
         })
         .collect();
-    let rows: Vec<Value> = objects.iter().map(|o| row(kind, o, now, include)).collect();
+    let cells = |object: &Value| {
+        let cells = (kind.printer.cells)(object, now);
+        debug_assert_eq!(cells.len(), kind.printer.columns.len(), "{}", kind.kind);
+        cells
+    };
+    let rows: Vec<Value> = objects.iter().map(|o| row(cells(o), o, include)).collect();
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {},
         "columnDefinitions": columns, "rows": rows,
     })
 }
 
-fn row(kind: &Kind, object: &Value, now: Timestamp, include: IncludeObject) -> Value {
-    let cells = (kind.printer.cells)(object, now);
-    debug_assert_eq!(cells.len(), kind.printer.columns.len(), "{}", kind.kind);
+fn row(cells: Vec<Value>, object: &Value, include: IncludeObject) -> Value {
     match include {
         IncludeObject::None => json!({"cells": cells}),
         IncludeObject::Metadata => json!({

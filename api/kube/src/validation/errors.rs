@@ -52,6 +52,16 @@ impl Errors {
         self.push("FieldValueInvalid", field, "Invalid value", Some(value.into()), why);
     }
 
+    /// The value, which is not shown, breaks a rule.
+    pub fn invalid_plain(&mut self, field: impl Into<String>, why: &str) {
+        self.push("FieldValueInvalid", field, "Invalid value", None, why);
+    }
+
+    /// The reasons of all that was found.
+    pub fn reasons(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().map(|e| e.reason)
+    }
+
     /// The value breaks several rules: one error each.
     pub fn all_invalid(&mut self, field: &str, value: &str, why: Vec<String>) {
         for why in why {
@@ -84,6 +94,23 @@ impl Errors {
         let quoted: Vec<String> = known.iter().map(|k| go_quote(k)).collect();
         let why = format!("supported values: {}", quoted.join(", "));
         self.push("FieldValueNotSupported", field, "Unsupported value", Some(value.into()), &why);
+    }
+
+    /// The value, of any type, is none of the known ones.
+    pub fn value_not_supported(&mut self, field: impl Into<String>, value: Value, known: &[&str]) {
+        let quoted: Vec<String> = known.iter().map(|k| go_quote(k)).collect();
+        let why = format!("supported values: {}", quoted.join(", "));
+        self.push("FieldValueNotSupported", field, "Unsupported value", Some(value), &why);
+    }
+
+    /// The value is of the wrong type.
+    pub fn wrong_type(&mut self, field: impl Into<String>, value: Value, why: &str) {
+        self.push("FieldValueTypeInvalid", field, "Invalid value", Some(value), why);
+    }
+
+    /// Adds what another check found.
+    pub fn extend(&mut self, found: Vec<FieldError>) {
+        self.0.extend(found);
     }
 
     /// The value is longer than allowed.

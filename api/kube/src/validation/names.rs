@@ -67,6 +67,23 @@ pub fn label(text: &str) -> Vec<String> {
     wrong
 }
 
+/// DNS-1035 label: names of versions, resources and kinds.
+pub fn label_1035(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if text.len() > LABEL_MAX {
+        wrong.push(too_long(LABEL_MAX));
+    }
+    if !is_label(text) || !text.starts_with(|c: char| c.is_ascii_lowercase()) {
+        wrong.push(no_match(
+            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start \
+             with an alphabetic character, and end with an alphanumeric character",
+            "[a-z]([-a-z0-9]*[a-z0-9])?",
+            &["my-name", "abc-123"],
+        ));
+    }
+    wrong
+}
+
 /// DNS-1123 subdomain: most names of objects.
 pub fn subdomain(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();

@@ -59,6 +59,8 @@ pub(crate) async fn guarded_update(
         let stored = stored.ok_or_else(|| Status::not_found(resource, name))?;
         let old = stored_value(&stored.value, stored.revision)
             .ok_or_else(|| Status::internal(format!("the stored value of {key} is no object")))?;
+        let converted = conversion::is_converted(kind);
+        let as_stored = converted.then(|| old.clone());
         let old = conversion::from_stored(kind, old);
         let mut new = change(&old)?;
         let given = take_entries(&mut new);
@@ -108,7 +110,11 @@ pub(crate) async fn guarded_update(
             }
             continue;
         }
-        if same(&new, &old) {
+        let stored_same = match &as_stored {
+            Some(was) => same(&conversion::to_stored(kind, &new), was),
+            None => true,
+        };
+        if same(&new, &old) && stored_same {
             return Ok(Outcome { wire: stored_wire(kind, &old, stored.revision) });
         }
         if dry_run {

@@ -36,6 +36,9 @@ pub(crate) async fn patch_part(
     if media == APPLY {
         return apply(call, subresource, dry_run, validation, &body).await;
     }
+    if call.kind.custom.is_some() && ![JSON, MERGE].contains(&media.as_str()) {
+        return Err(Status::unsupported_media_type(&[JSON, MERGE, APPLY]));
+    }
     if ![JSON, MERGE, STRATEGIC].contains(&media.as_str()) {
         return Err(Status::unsupported_media_type(&[JSON, MERGE, STRATEGIC, APPLY]));
     }
