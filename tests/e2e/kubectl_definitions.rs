@@ -142,10 +142,11 @@ fn a_definition_makes_a_kind() -> Result<()> {
         .ok()?;
 
     // Server-side apply goes by the schema: items of a keyed list belong to their managers.
-    let theirs = "apiVersion: stable.example.com/v1\nkind: CronTab\nmetadata: {name: one}\nspec: {cronSpec: \"* * * * */5\", ports: [{name: b, port: 2}]}\n";
+    cluster.kubectl_with(&["create", "-f", "-"], &OBJECT.replace("one", "two"))?.ok()?;
+    let theirs = "apiVersion: stable.example.com/v1\nkind: CronTab\nmetadata: {name: two}\nspec: {cronSpec: \"* * * * */5\", ports: [{name: b, port: 2}]}\n";
     let apply = ["apply", "--server-side", "--field-manager=other", "-f", "-"];
     cluster.kubectl_with(&apply, theirs)?.ok()?;
-    ensure!(cluster.field("ct one", "{.spec.ports[*].name}")? == "a b");
+    ensure!(cluster.field("ct two", "{.spec.ports[*].name}")? == "a b");
     Ok(())
 }
 
@@ -237,5 +238,36 @@ fn objects_go_with_their_definition() -> Result<()> {
     cluster.apply(DEFINITION)?;
     cluster.k("wait --for=condition=Established --timeout=5s crd/crontabs.stable.example.com")?;
     ensure!(cluster.k("get ct -o name")?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_large_definition_is_taken_and_served() -> Result<()> {
+    let cluster = Cluster::start(Settings { no_agent: true, ..Settings::default() })?;
+    let field = |at: usize| {
+        let text = "What this field means, in as many words as generated definitions have. ";
+        let item = format!(
+            r#"{{"type": "object", "required": ["name"], "properties": {{"name": {{"type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"}}, "weight": {{"type": "integer", "default": {at}, "description": "{text}"}}}}}}"#
+        );
+        format!(
+            r#""field{at}": {{"type": "array", "maxItems": 16, "description": "{}", "items": {item}, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}}"#,
+            text.repeat(4)
+        )
+    };
+    let fields: Vec<String> = (0..640).map(field).collect();
+    let large = format!(
+        r#"{{"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {{"name": "larges.example.com"}},
+        "spec": {{"group": "example.com", "scope": "Cluster", "names": {{"plural": "larges", "kind": "Large"}},
+        "versions": [{{"name": "v1", "served": true, "storage": true, "schema": {{"openAPIV3Schema": {{"type": "object",
+        "properties": {{"spec": {{"type": "object", "properties": {{{}}}}}}}}}}}}}]}}}}"#,
+        fields.join(",")
+    );
+    ensure!(large.len() > 442 << 10, "{}", large.len());
+    cluster.kubectl_with(&["apply", "--server-side", "-f", "-"], &large)?.ok()?;
+    cluster.k("wait --for=condition=Established --timeout=5s crd/larges.example.com")?;
+    let object = "apiVersion: example.com/v1\nkind: Large\nmetadata: {name: one}\nspec: {field7: [{name: a}]}\n";
+    cluster.kubectl_with(&["apply", "--server-side", "-f", "-"], object)?.ok()?;
+    ensure!(cluster.field("large one", "{.spec.field7[0].weight}")? == "7");
+    ensure!(cluster.k("explain large.spec.field639.weight")?.contains("What this field means"));
     Ok(())
 }

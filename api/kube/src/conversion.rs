@@ -3,11 +3,17 @@
 //! Events have two APIs over one store: core's shape is the stored one, and what comes and goes
 //! through events.k8s.io is renamed on the way. Every other kind is stored as it is served.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::cache::Object;
+use crate::context::Context;
+
 use crate::custom;
 use crate::kinds::Kind;
+use crate::status::Status;
 
 /// Names in events.k8s.io, and in core.
 const EVENT_FIELDS: &[(&str, &str)] = &[
@@ -26,6 +32,69 @@ pub(crate) fn is_converted(kind: &Kind) -> bool {
         return served.is_converted();
     }
     kind.group == "events.k8s.io" && kind.kind == "Event"
+}
+
+/// Whether a webhook converts objects of this kind.
+pub(crate) fn has_webhook(kind: &Kind) -> bool {
+    kind.served().is_some_and(|s| s.definition.webhook.is_some())
+}
+
+/// Objects from the store, in the version of their kind where a webhook has to make it. What is
+/// left to do is done by [`from_stored`].
+pub(crate) async fn fetched(
+    cx: &Context,
+    kind: &Kind,
+    objects: Vec<Value>,
+) -> Result<Vec<Value>, Status> {
+    let Some(served) = kind.served() else { return Ok(objects) };
+    custom::convert(cx, &served.definition, objects, &served.api_version()).await
+}
+
+/// One object of those.
+pub(crate) async fn fetched_one(cx: &Context, kind: &Kind, object: Value) -> Result<Value, Status> {
+    if !has_webhook(kind) {
+        return Ok(object);
+    }
+    let mut all = fetched(cx, kind, vec![object]).await?;
+    all.pop().ok_or_else(|| Status::internal("a conversion lost its object"))
+}
+
+/// The same of an object's JSON.
+pub(crate) async fn fetched_wire(cx: &Context, kind: &Kind, wire: Bytes) -> Result<Bytes, Status> {
+    if !has_webhook(kind) {
+        return Ok(wire);
+    }
+    let value = serde_json::from_slice(&wire).map_err(Status::internal)?;
+    Ok(Bytes::from(fetched_one(cx, kind, value).await?.to_string()))
+}
+
+/// The same of cached objects.
+pub(crate) async fn fetched_objects(
+    cx: &Context,
+    kind: &Kind,
+    objects: Vec<Arc<Object>>,
+) -> Result<Vec<Arc<Object>>, Status> {
+    if !has_webhook(kind) {
+        return Ok(objects);
+    }
+    let values = fetched(cx, kind, objects.iter().map(|o| o.value()).collect()).await?;
+    let made = objects.iter().zip(values).map(|(was, value)| {
+        Arc::new(Object::new(was.key.clone(), was.revision, Bytes::from(value.to_string())))
+    });
+    Ok(made.collect())
+}
+
+/// The object as it is to be stored.
+pub(crate) async fn stored(cx: &Context, kind: &Kind, object: &Value) -> Result<Value, Status> {
+    let plain = || to_stored(kind, object);
+    let Some(served) = kind.served() else { return Ok(plain()) };
+    let definition = &served.definition;
+    if definition.webhook.is_none() {
+        return Ok(plain());
+    }
+    let wanted = format!("{}/{}", definition.group, definition.storage_version);
+    let mut all = custom::convert(cx, definition, vec![object.clone()], &wanted).await?;
+    all.pop().ok_or_else(|| Status::internal("a conversion lost its object"))
 }
 
 /// The object as it is stored.

@@ -44,6 +44,7 @@ pub mod table;
 mod user;
 pub mod validation;
 mod verbs;
+mod webhook;
 
 pub use api_server::{ApiServer, StartError};
 pub use auth::token_keys::KeyError;

@@ -86,7 +86,7 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    pub(super) fn new(change: Change, object: Arc<Object>, previous: Option<Arc<Object>>) -> Self {
+    pub(crate) fn new(change: Change, object: Arc<Object>, previous: Option<Arc<Object>>) -> Self {
         Event {
             change,
             object,

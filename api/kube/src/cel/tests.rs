@@ -120,6 +120,6 @@ fn loops_cost_and_are_cut_off() {
     let (result, spent) = once.run(&variables, 1_000_000);
     assert_eq!(result, Ok(Value::Bool(false)));
     assert!(spent < 20, "{spent}");
-    let (result, _) = twice.run(&variables, 10);
+    let (result, _) = twice.run(&variables, 3);
     assert_eq!(result, Err(super::EvalError::Budget));
 }

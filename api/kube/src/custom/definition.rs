@@ -37,6 +37,8 @@ pub(crate) struct Definition {
     pub(crate) storage_version: String,
     /// In order of preference.
     pub(crate) versions: Vec<Version>,
+    /// How a webhook converts between versions.
+    pub(crate) webhook: Option<Value>,
 }
 
 /// One version of a definition.
@@ -125,6 +127,8 @@ impl Definition {
             changed: object["metadata"]["generation"].as_i64().is_some_and(|g| g > 1),
             storage_version: text(storage, "name"),
             versions,
+            webhook: (spec["conversion"]["strategy"] == "Webhook")
+                .then(|| spec["conversion"]["webhook"].clone()),
             group,
         })
     }

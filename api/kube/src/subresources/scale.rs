@@ -27,6 +27,7 @@ pub(super) async fn run(mut call: Call) -> Result<Response<Body>, Status> {
         let stored = call.cx.storage.get(&call.key(&name)).await?;
         let object = stored.and_then(|s| stored_value(&s.value, s.revision));
         let object = object.ok_or_else(|| Status::not_found(call.resource(), &name))?;
+        let object = conversion::fetched_one(&call.cx, call.kind, object).await?;
         let object = conversion::from_stored(call.kind, object);
         return respond::value(accepted, 200, &scale_of(call.kind, &object)?);
     }

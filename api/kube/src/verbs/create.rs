@@ -13,8 +13,8 @@ use crate::respond;
 use crate::server::Body;
 use crate::service_addresses;
 use crate::status::Status;
-use crate::storage::{Written, stored_bytes, wire_bytes};
-use crate::verbs::guarded::{lease_of, now, put_entries, take_entries};
+use crate::storage::{Written, stored_bytes};
+use crate::verbs::guarded::{lease_of, now, put_entries, shown_wire, take_entries};
 use crate::verbs::update::decode_body;
 
 /// Letters and digits of generated names: none that make words or look alike.
@@ -103,17 +103,17 @@ async fn store_named(
         return Err(Status::invalid(call.kind_name(), name, &errors));
     }
     admission::validate(&admission, &object).await?;
-    let bytes = stored_bytes(&conversion::to_stored(kind, &object));
+    let bytes = stored_bytes(&conversion::stored(&call.cx, kind, &object).await?);
     let key = call.key(name);
     if dry_run {
         let taken = call.cx.storage.get(&key).await?.is_some();
-        return Ok((!taken).then_some(bytes));
+        return Ok((!taken).then(|| shown_wire(kind, &object, 0)));
     }
     let lease = lease_of(call, kind).await?;
     match call.cx.storage.create(&key, bytes.clone(), lease).await? {
         Written::Done(revision) => {
             reserved.keep();
-            Ok(Some(wire_bytes(&bytes, revision)))
+            Ok(Some(shown_wire(kind, &object, revision)))
         }
         Written::Lost(_) => Ok(None),
     }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::admission::{self, Admission, Operation};
 use crate::call::{self, Call};
+use crate::conversion;
 use crate::deletion::{self, Plan, Wanted};
 use crate::kinds::Kind;
 use crate::respond;
@@ -39,7 +40,8 @@ pub(crate) async fn run(mut call: Call) -> Result<Response<Body>, Status> {
         let response = respond::value(accepted, 200, &value)?;
         return Ok(respond::with_warnings(response, &call.warnings));
     }
-    respond::object(&call, 200, done.wire)
+    let wire = conversion::fetched_wire(&call.cx, call.kind, done.wire).await?;
+    respond::object(&call, 200, wire)
 }
 
 /// What became of a delete.

@@ -6,6 +6,7 @@ use http::Response;
 
 use crate::cache::Object;
 use crate::call::Call;
+use crate::conversion;
 use crate::respond::{self, ListMeta};
 use crate::server::Body;
 use crate::status::Status;
@@ -32,5 +33,6 @@ pub(crate) async fn run(mut call: Call) -> Result<Response<Body>, Status> {
         }
     }
     let meta = ListMeta { revision: cache.revision(), ..ListMeta::default() };
+    let gone = conversion::fetched_objects(&call.cx, call.kind, gone).await?;
     respond::list(&call, gone, &meta)
 }

@@ -3,6 +3,7 @@
 use http::Response;
 
 use crate::call::Call;
+use crate::conversion;
 use crate::respond;
 use crate::server::Body;
 use crate::status::Status;
@@ -29,5 +30,6 @@ pub(crate) async fn run(call: Call) -> Result<Response<Body>, Status> {
             cache.get(&relative).ok_or_else(missing)?.wire.clone()
         }
     };
+    let wire = conversion::fetched_wire(&call.cx, call.kind, wire).await?;
     respond::object(&call, 200, wire)
 }

@@ -59,8 +59,8 @@ pub(crate) async fn guarded_update(
         let stored = stored.ok_or_else(|| Status::not_found(resource, name))?;
         let old = stored_value(&stored.value, stored.revision)
             .ok_or_else(|| Status::internal(format!("the stored value of {key} is no object")))?;
-        let converted = conversion::is_converted(kind);
-        let as_stored = converted.then(|| old.clone());
+        let as_stored = conversion::is_converted(kind).then(|| old.clone());
+        let old = conversion::fetched_one(&call.cx, kind, old).await?;
         let old = conversion::from_stored(kind, old);
         let mut new = change(&old)?;
         let given = take_entries(&mut new);
@@ -99,33 +99,31 @@ pub(crate) async fn guarded_update(
         admission::validate(&admission, &new).await?;
         if deletion::is_due(kind, &new) && !same(&new, &old) {
             if dry_run {
-                return Ok(Outcome { wire: stored_wire(kind, &new, stored.revision) });
+                return Ok(Outcome { wire: shown_wire(kind, &new, stored.revision) });
             }
             match call.cx.storage.delete(&key, stored.revision).await? {
                 Written::Done(revision) => {
-                    return Ok(Outcome { wire: stored_wire(kind, &new, revision) });
+                    return Ok(Outcome { wire: shown_wire(kind, &new, revision) });
                 }
                 Written::Lost(None) => return Err(Status::not_found(resource, name)),
                 Written::Lost(Some(newer)) => seen = Some(newer),
             }
             continue;
         }
-        let stored_same = match &as_stored {
-            Some(was) => same(&conversion::to_stored(kind, &new), was),
-            None => true,
-        };
+        let to_store = conversion::stored(&call.cx, kind, &new).await?;
+        let stored_same = as_stored.as_ref().is_none_or(|was| same(&to_store, was));
         if same(&new, &old) && stored_same {
-            return Ok(Outcome { wire: stored_wire(kind, &old, stored.revision) });
+            return Ok(Outcome { wire: shown_wire(kind, &old, stored.revision) });
         }
         if dry_run {
-            return Ok(Outcome { wire: stored_wire(kind, &new, stored.revision) });
+            return Ok(Outcome { wire: shown_wire(kind, &new, stored.revision) });
         }
-        let bytes = stored_bytes(&conversion::to_stored(kind, &new));
+        let bytes = stored_bytes(&to_store);
         let lease = lease_of(call, kind).await?;
-        match call.cx.storage.update(&key, stored.revision, bytes.clone(), lease).await? {
+        match call.cx.storage.update(&key, stored.revision, bytes, lease).await? {
             Written::Done(revision) => {
                 reserved.keep();
-                return Ok(Outcome { wire: wire_bytes(&bytes, revision) });
+                return Ok(Outcome { wire: shown_wire(kind, &new, revision) });
             }
             Written::Lost(None) => return Err(Status::not_found(resource, name)),
             Written::Lost(Some(newer)) => seen = Some(newer),
@@ -168,7 +166,11 @@ pub(crate) async fn lease_of(call: &Call, kind: &Kind) -> Result<i64, Status> {
     if kind.storage_prefix == "events" { call.cx.storage.event_lease().await } else { Ok(0) }
 }
 
-fn stored_wire(kind: &Kind, value: &Value, revision: i64) -> Bytes {
+/// What a write answers with; a custom object is shown in the version that was written.
+pub(crate) fn shown_wire(kind: &Kind, value: &Value, revision: i64) -> Bytes {
+    if kind.custom.is_some() {
+        return wire_bytes(&stored_bytes(value), revision);
+    }
     wire_bytes(&stored_bytes(&conversion::to_stored(kind, value)), revision)
 }
 

@@ -55,7 +55,7 @@ pub(crate) async fn run(call: Call) -> Result<Response<Body>, Status> {
         }
     }
     let snapshot = cache.snapshot(&collection_prefix(&call));
-    let mut objects = snapshot.objects;
+    let mut objects = conversion::fetched_objects(&call.cx, call.kind, snapshot.objects).await?;
     let mut meta = ListMeta { revision: snapshot.revision, ..ListMeta::default() };
     if !filter.is_empty() {
         objects.retain(|object| filter.matches(object));
@@ -112,14 +112,17 @@ async fn from_store(
             meta.revision = page.revision;
         }
         let read = i64::try_from(page.items.len()).unwrap_or(i64::MAX);
+        let mut read_objects = Vec::with_capacity(page.items.len());
         for stored in page.items {
             let Ok(key) = std::str::from_utf8(&stored.key) else { continue };
             let Some(relative) = key.strip_prefix(&resource_prefix) else { continue };
             let wire = wire_bytes(&stored.value, stored.revision);
-            let object = Object::new(relative.into(), stored.revision, wire);
-            start = format!("{key}\0");
+            read_objects.push(Arc::new(Object::new(relative.into(), stored.revision, wire)));
+        }
+        for object in conversion::fetched_objects(&call.cx, call.kind, read_objects).await? {
+            start = format!("{resource_prefix}{}\0", object.key);
             if filter.matches(&object) {
-                objects.push(Arc::new(object));
+                objects.push(object);
             }
             if full(&objects) {
                 break;

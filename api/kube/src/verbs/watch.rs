@@ -63,7 +63,10 @@ pub(crate) async fn run(call: Call) -> Result<Response<Body>, Status> {
     let start = if initial || revision.is_none_or(|n| n == 0) {
         let (snapshot, cursor) = cache.snapshot_and_watch(&lines.prefix);
         if initial {
-            for object in &snapshot.objects {
+            let call = &lines.call;
+            let objects =
+                conversion::fetched_objects(&call.cx, call.kind, snapshot.objects).await?;
+            for object in &objects {
                 if lines.filter.matches(object) {
                     lines.push(Change::Added.name(), object, None);
                 }
@@ -191,6 +194,19 @@ impl Lines {
             columns_told: false,
             queue: VecDeque::new(),
         })
+    }
+
+    /// The event as a webhook converts it. None: as it is.
+    async fn fetched(&self, event: &Event) -> Result<Option<Event>, Status> {
+        let kind = self.call.kind;
+        if !conversion::has_webhook(kind) || !event.object.key.starts_with(&self.prefix) {
+            return Ok(None);
+        }
+        let both = [Some(event.object.clone()), event.previous.clone()];
+        let both = both.into_iter().flatten().collect();
+        let mut both = conversion::fetched_objects(&self.call.cx, kind, both).await?.into_iter();
+        let made = both.next().map(|object| Event::new(event.change, object, both.next()));
+        Ok(made)
     }
 
     /// Queues an event as this watch sees it.
@@ -328,7 +344,14 @@ impl Watching {
             };
             self.upto = self.upto.max(batch.upto);
             for event in &batch.events {
-                self.lines.event(event);
+                match self.lines.fetched(event).await {
+                    Ok(None) => self.lines.event(event),
+                    Ok(Some(event)) => self.lines.event(&event),
+                    Err(status) => {
+                        self.over = true;
+                        return Some(encoded(self.lines.encoding, "ERROR", &status.to_value()));
+                    }
+                }
             }
             if std::mem::take(&mut self.bookmark_due) {
                 self.lines.bookmark(batch.upto, false);
