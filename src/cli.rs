@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{bench, chaos, check, down, sim, store, up};
+use crate::{bench, chaos, check, down, sim, store, up, watch};
 
 /// A whole Kubernetes control plane in one binary, on its own etcd-compatible store.
 #[derive(Debug, Parser)]
@@ -46,6 +46,12 @@ enum Command {
     Bench(bench::Bench),
     /// Run a cluster, its clients and its faults in one thread, from one seed, and check everything.
     Sim(sim::Options),
+    /// Print every change below a prefix as a line of JSON, or run a command for each.
+    ///
+    /// Of a store of ours or of etcd; no change twice and none left out, whichever members fail.
+    /// Exit code 0: stopped, or so many as wanted; 1: refused or not reached; 3: what is missing is
+    /// compacted away; 4: the command failed.
+    Watch(Box<watch::Options>),
 }
 
 /// Runs the command; the exit code is 0, 1 for a failure, 2 for wrong usage.
@@ -76,6 +82,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Command::Chaos(options) => chaos::run(*options),
         Command::Check(options) => check::run(&options),
         Command::Sim(options) => sim::run(&options),
+        Command::Watch(options) => watch::run(*options),
         Command::Bench(bench) => ended(
             tokio::runtime::Builder::new_multi_thread()
                 .enable_all()

@@ -21,6 +21,7 @@ mod sim;
 mod store;
 mod tls;
 mod up;
+mod watch;
 
 use std::process::ExitCode;
 

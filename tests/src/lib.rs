@@ -10,6 +10,7 @@ pub mod pods;
 // The binary has the same need, and is no library.
 #[path = "../../src/bench/ports.rs"]
 pub mod ports;
+pub mod printing;
 pub mod proxy;
 pub mod registry;
 #[path = "../../src/scratch.rs"]

@@ -6,11 +6,13 @@
 
 mod error;
 mod grpc;
+mod json;
 mod keys;
 mod watch;
 
 pub use error::StoreError;
 pub use grpc::{GrpcStore, GrpcStoreConfig};
+pub use json::{change, key_value};
 pub use keys::prefix_end;
 pub use watch::{WatchItem, WatchSpec, Watcher, WatcherHandle};
 

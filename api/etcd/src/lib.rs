@@ -26,6 +26,7 @@ mod queue;
 mod quota;
 mod routes;
 mod server;
+mod sse;
 mod stats;
 mod store;
 mod tls;

@@ -56,6 +56,16 @@ impl Gateway {
         self.call(head.uri.path(), &head.headers, body).await
     }
 
+    /// A place among the calls, for one that is none of a method, if there is one now.
+    pub(crate) fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        self.permits.clone().try_acquire_owned().ok()
+    }
+
+    /// Told when the server stops.
+    pub(crate) fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
     /// Calls the method at `path`.
     pub(super) async fn call(&self, path: &str, headers: &HeaderMap, body: Body) -> Outgoing {
         let found = paths::method(path).and_then(|path| Some((path, SCHEMA.method(path)?)));

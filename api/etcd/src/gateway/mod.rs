@@ -14,3 +14,4 @@ mod schema;
 mod websocket;
 
 pub(crate) use call::Gateway;
+pub(crate) use problem::response as refusal;

@@ -31,7 +31,7 @@ pub(super) fn http_status(code: Code) -> StatusCode {
 }
 
 /// The answer to a call that failed.
-pub(super) fn response(status: &Status) -> Outgoing {
+pub(crate) fn response(status: &Status) -> Outgoing {
     let mut response = json(http_status(status.code()), body(status));
     if status.code() == Code::Unauthenticated
         && let Ok(text) = HeaderValue::from_str(status.message())

@@ -19,7 +19,7 @@ use crate::face::EtcdFace;
 use crate::gateway::Gateway;
 use crate::grpc::{Incoming, Outgoing};
 use crate::server::Certificate;
-use crate::{metrics, routes};
+use crate::{metrics, routes, sse};
 
 /// What a port answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,9 @@ impl Site {
                 if let Some(refusal) = access::refusal(&self.config, &request, secure) {
                     return refusal;
                 }
+                let is_sse = self.config.gateway && request.uri().path() == sse::PATH;
                 if client.is_some()
+                    && !is_sse
                     && self.face.node().view().is_auth_enabled()
                     && request.uri().path().starts_with("/v3/")
                 {
@@ -104,6 +106,12 @@ impl Site {
                 let allowed = access::allowed_origin(&self.config, request.headers());
                 let mut response = match *request.method() {
                     Method::OPTIONS => text(StatusCode::OK, "", ""),
+                    _ if is_sse => {
+                        let face = self.face.of_remote(remote);
+                        let face =
+                            face.on_behalf(request.headers(), client.as_ref().map(|one| &one.0));
+                        sse::answer(face, &request, self.gateway.permit(), self.gateway.stop())
+                    }
                     _ => self.everything(request).await,
                 };
                 if let Some(origin) = allowed {

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use super::leaderless::Leaderless;
 use super::response::WatchResponse;
 use crate::error::FaceError;
 use crate::face::EtcdFace;
@@ -42,7 +43,7 @@ pub(crate) fn watch(
         answers,
         pending: VecDeque::new(),
         fragmented: BTreeSet::new(),
-        leaderless: None,
+        leaderless: Leaderless::default(),
     };
     tokio::spawn(session.run(requests.into_inner(), needs_leader));
     Ok(ReceiverStream::new(outgoing))
@@ -56,7 +57,7 @@ struct Session {
     pending: VecDeque<WatchResponse>,
     /// Watchers that take their answers in pieces.
     fragmented: BTreeSet<i64>,
-    leaderless: Option<Instant>,
+    leaderless: Leaderless,
 }
 
 impl Session {
@@ -109,7 +110,7 @@ impl Session {
                 () = answers.closed() => return,
                 _ = progress.tick() => self.stream().tick(),
                 _ = leader.tick(), if needs_leader => {
-                    if self.is_leaderless_too_long() {
+                    if self.leaderless.too_long(&self.face) {
                         let status = FaceError::NoLeader.status();
                         let _client_gone = self.answers.send(Err(status)).await;
                         return;
@@ -270,15 +271,6 @@ impl Session {
             canceled: true,
             ..WatchResponse::default()
         });
-    }
-
-    fn is_leaderless_too_long(&mut self) -> bool {
-        if self.face.leader().is_some() {
-            self.leaderless = None;
-            return false;
-        }
-        let since = *self.leaderless.get_or_insert_with(Instant::now);
-        since.elapsed() >= self.face.config().leaderless_max
     }
 }
 
