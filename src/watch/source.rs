@@ -235,6 +235,9 @@ fn url(endpoint: &str, secure: bool) -> Result<String, Ended> {
     if uri.host().is_none_or(str::is_empty) {
         return Err(wrong("it has no host"));
     }
+    if uri.path().len() > 1 {
+        return Err(wrong("it has a path"));
+    }
     Ok(match uri.port() {
         Some(_) => url,
         None => format!("{}:2379", url.trim_end_matches('/')),
@@ -256,9 +259,13 @@ mod tests {
         ] {
             assert_eq!(url(given, secure).unwrap(), expected);
         }
-        for (given, words) in
-            [("ftp://a", "ftp"), ("https://a", "--cacert"), ("", "no"), ("a b", "no URL")]
-        {
+        for (given, words) in [
+            ("ftp://a", "ftp"),
+            ("https://a", "--cacert"),
+            ("", "no"),
+            ("a b", "no URL"),
+            ("a/b", "a path"),
+        ] {
             let error = url(given, false).unwrap_err().to_string();
             assert!(error.contains(words), "{given}: {error}");
         }

@@ -37,7 +37,11 @@ async fn main() -> Result<()> {
 }
 
 /// One stream, until it ends.
-async fn follow(store: &GrpcStore, prefix: &str, next_revision: &mut i64) -> Result<(), StoreError> {
+async fn follow(
+    store: &GrpcStore,
+    prefix: &str,
+    next_revision: &mut i64,
+) -> Result<(), StoreError> {
     let spec = WatchSpec {
         key: prefix.to_owned().into(),
         range_end: prefix_end(prefix.as_bytes()),
