@@ -238,7 +238,8 @@ impl Fault {
         } else if reason.contains("no leader") || reason.is_empty() {
             Self::Away(format!("the watch was ended: {reason}"))
         } else {
-            Self::Refused(reason)
+            let words = reason.split_once(" desc = ").map_or(&reason[..], |(_, words)| words);
+            Self::Refused(words.to_owned())
         }
     }
 }
