@@ -42,9 +42,15 @@ impl Store {
         Ok(process)
     }
 
-    fn restart(&mut self) -> Result<()> {
+    async fn restart(&mut self) -> Result<()> {
         self.process.kill_9()?;
         self.process = Self::process(&self.alone, self.etcd, self.dir.path())?;
+        let end = std::time::Instant::now() + Duration::from_secs(20);
+        // The client has to notice, too.
+        while let Err(error) = self.client.revision().await {
+            ensure!(std::time::Instant::now() < end, "{error}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         Ok(())
     }
 
@@ -167,7 +173,7 @@ async fn a_restart_goes_on_where_the_bookmark_is() -> Result<()> {
         store.client.txn(sets(&["a/1".into(), "a/2".into(), "b/1".into(), "a/3".into()])).await?;
         ensure!(keys(&next(&mut watch, 4)?) == ["a/0", "a/1", "a/2", "a/3"]);
         // The store goes and comes, the watch stays.
-        store.restart()?;
+        store.restart().await?;
         store.put("a/4", "").await?;
         ensure!(keys(&next(&mut watch, 1)?) == ["a/4"]);
         ensure!(watch.interrupt()? == 0, "{}", watch.errors());
