@@ -5,6 +5,7 @@ mod chaos;
 mod check;
 mod disk_faults;
 mod kill_run;
+mod kubectl_admission;
 mod kubectl_changes;
 mod kubectl_definitions;
 mod kubectl_ends;

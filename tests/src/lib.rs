@@ -20,6 +20,7 @@ pub mod store;
 pub mod table;
 pub mod wait;
 pub mod wall_clock;
+pub mod webhook;
 pub mod workload;
 
 pub use cluster::{Cluster, Settings};

@@ -9,6 +9,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::Policies;
 use crate::auth::node::NodeAuthorizer;
 use crate::auth::rbac::Rbac;
 use crate::auth::service_account::Tokens;
@@ -72,6 +73,7 @@ impl ApiServer {
                 storage,
                 caches,
                 definitions,
+                policies: Policies::default(),
                 tokens,
                 rbac,
                 nodes: NodeAuthorizer::new(bootstrap::rbac::node_rules()),

@@ -25,6 +25,8 @@ pub(crate) struct Call {
     pub(crate) uri: Uri,
     /// Texts of `Warning` headers.
     pub(crate) warnings: Vec<String>,
+    /// Further ones, from admission.
+    pub(crate) admission_warnings: Mutex<Vec<String>>,
     /// A body is not Sync by itself.
     request: Mutex<Request<RequestBody>>,
 }
@@ -66,6 +68,7 @@ impl Call {
             headers: request.headers().clone(),
             uri: request.uri().clone(),
             warnings,
+            admission_warnings: Mutex::default(),
             info,
             request: Mutex::new(request),
         })
@@ -88,6 +91,13 @@ impl Call {
                 self.info.subresource.as_str(),
                 "attach" | "exec" | "log" | "portforward" | "proxy"
             )
+    }
+
+    /// All that the client is to be warned of.
+    pub(crate) fn all_warnings(&self) -> Vec<String> {
+        let mut all = self.warnings.clone();
+        all.extend(self.admission_warnings.lock().iter().cloned());
+        all
     }
 
     /// What the client accepts.

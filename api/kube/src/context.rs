@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::Policies;
 use crate::auth::node::NodeAuthorizer;
 use crate::auth::rbac::Rbac;
 use crate::auth::service_account::Tokens;
@@ -22,6 +23,8 @@ pub(crate) struct Context {
     pub(crate) caches: Arc<Caches>,
     /// Kinds that definitions made.
     pub(crate) definitions: Registry,
+    /// Admission policies, compiled.
+    pub(crate) policies: Policies,
     pub(crate) tokens: Tokens,
     pub(crate) rbac: Rbac,
     pub(crate) nodes: NodeAuthorizer,

@@ -131,7 +131,7 @@ pub(crate) fn object(call: &Call, code: u16, wire: Bytes) -> Result<Response<Bod
         };
         value(accepted, code, &seen)?
     };
-    Ok(with_warnings(response, &call.warnings))
+    Ok(with_warnings(response, &call.all_warnings()))
 }
 
 /// A list of the call's kind.
@@ -145,13 +145,13 @@ pub(crate) fn list(
         let (head, tail) = list_frame(call.kind, meta);
         let mut response = bytes(200, "application/json", Bytes::new());
         *response.body_mut() = Body::list(head, objects, tail);
-        return Ok(with_warnings(response, &call.warnings));
+        return Ok(with_warnings(response, &call.all_warnings()));
     }
     if accepted.encoding == Encoding::Protobuf
         && accepted.view == View::Whole
         && let Some(list) = list_message(call.kind, &objects, meta)
     {
-        return Ok(with_warnings(bytes(200, protobuf::MEDIA_TYPE, list), &call.warnings));
+        return Ok(with_warnings(bytes(200, protobuf::MEDIA_TYPE, list), &call.all_warnings()));
     }
     let values: Vec<Value> =
         objects.iter().map(|o| conversion::from_stored(call.kind, o.value())).collect();
@@ -172,7 +172,7 @@ pub(crate) fn list(
             table(call, version, &rows, meta.to_value())?
         }
     };
-    Ok(with_warnings(value(accepted, 200, &seen)?, &call.warnings))
+    Ok(with_warnings(value(accepted, 200, &seen)?, &call.all_warnings()))
 }
 
 /// A list of what is kept encoded already. None: some of it has no message.

@@ -1,6 +1,7 @@
 //! Admission: what the cluster's rules add to objects and refuse, one plugin a file, in order.
 
 mod default_toleration_seconds;
+mod dynamic;
 mod namespace_lifecycle;
 mod priority;
 mod rbac_escalation;
@@ -8,7 +9,11 @@ mod service_account;
 mod taint_nodes_by_condition;
 
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use serde_json::Value;
+
+pub(crate) use dynamic::Policies;
+pub(crate) use dynamic::policy::compile as compile_expression;
 
 use crate::context::Context;
 use crate::kinds::Kind;
@@ -34,6 +39,8 @@ pub(crate) struct Admission<'a> {
     pub(crate) subresource: &'a str,
     pub(crate) dry_run: bool,
     pub(crate) old: Option<&'a Value>,
+    /// Texts for the client.
+    pub(crate) warnings: &'a Mutex<Vec<String>>,
 }
 
 impl Admission<'_> {
@@ -68,6 +75,9 @@ const PLUGINS: &[Plugin] = &[
     priority::ENTRY,
     default_toleration_seconds::ENTRY,
     rbac_escalation::ENTRY,
+    dynamic::webhooks::MUTATING,
+    dynamic::policy::ENTRY,
+    dynamic::webhooks::VALIDATING,
 ];
 
 /// Runs the plugins that may change the object.

@@ -229,7 +229,7 @@ impl Checker {
             "type",
             "optional_type",
         ];
-        known.or_else(|| types.contains(&name).then_some(Type::Type))
+        known.or_else(|| types.contains(&name).then_some(Type::Meta))
     }
 
     fn undeclared(&mut self, at: usize, name: &str) {
@@ -241,7 +241,7 @@ impl Checker {
             && self.lookup(name).is_none()
             && matches!(name.as_str(), "google" | "kubernetes" | "net")
         {
-            return (Type::Type, 1);
+            return (Type::Meta, 1);
         }
         let (ty, cost) = self.node(of);
         let found = self.field(expr.at, &ty, field);

@@ -22,7 +22,8 @@ pub(crate) enum Type {
     /// An object whose fields are known.
     Object(Arc<BTreeMap<String, Type>>),
     Optional(Arc<Type>),
-    Type,
+    /// That of a type itself.
+    Meta,
     /// A type of a library.
     Named(&'static str),
 }
@@ -45,7 +46,7 @@ impl Type {
             Type::Map(key, value, _) => format!("map({}, {})", key.name(), value.name()),
             Type::Object(_) => "object".to_owned(),
             Type::Optional(of) => format!("optional_type({})", of.name()),
-            Type::Type => "type".to_owned(),
+            Type::Meta => "type".to_owned(),
             Type::Named(name) => (*name).to_owned(),
         }
     }

@@ -360,14 +360,12 @@ fn check_subresources(given: &Value, path: &str, errors: &mut Errors) {
             value if !value.starts_with('.') => {
                 errors.invalid(at, value, "must be a simple json path starting with .");
             }
-            value if root.is_empty() => {
-                if !value.starts_with(".spec.") && !value.starts_with(".status.") {
-                    errors.invalid(
-                        at,
-                        value,
-                        "should be a json path under either .spec or .status",
-                    );
-                }
+            value
+                if root.is_empty()
+                    && !value.starts_with(".spec.")
+                    && !value.starts_with(".status.") =>
+            {
+                errors.invalid(at, value, "should be a json path under either .spec or .status");
             }
             value if !value.starts_with(root) => {
                 let why = format!("should be a json path under {}", root.trim_end_matches('.'));

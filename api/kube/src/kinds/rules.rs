@@ -165,8 +165,11 @@ pub(super) const CSI_DRIVER: Hooks = Hooks { default: storage::csi_driver, ..Hoo
 
 pub(super) const WEBHOOKS: Hooks = Hooks { default: others::webhooks, ..Hooks::NONE };
 
-pub(super) const ADMISSION_POLICY: Hooks =
-    Hooks { default: others::admission_policy, ..Hooks::NONE };
+pub(super) const ADMISSION_POLICY: Hooks = Hooks {
+    default: others::admission_policy,
+    validate: valid::policies::policy,
+    ..Hooks::NONE
+};
 
 pub(super) const FLOW_SCHEMA: Hooks = Hooks { default: others::flow_schema, ..Hooks::NONE };
 

@@ -11,6 +11,7 @@ pub(crate) mod node;
 pub(crate) mod others;
 pub(crate) mod pod;
 mod pod_update;
+pub(crate) mod policies;
 mod resources;
 mod selector;
 pub(crate) mod service;

@@ -85,6 +85,7 @@ async fn store_named(
         subresource: "",
         dry_run,
         old: None,
+        warnings: &call.admission_warnings,
     };
     kind.default(&mut object);
     match ownership {

@@ -38,7 +38,7 @@ pub(crate) async fn run(mut call: Call) -> Result<Response<Body>, Status> {
         let value = status::deleted(call.resource(), &name, &done.uid);
         let accepted = call.accepted()?;
         let response = respond::value(accepted, 200, &value)?;
-        return Ok(respond::with_warnings(response, &call.warnings));
+        return Ok(respond::with_warnings(response, &call.all_warnings()));
     }
     let wire = conversion::fetched_wire(&call.cx, call.kind, done.wire).await?;
     respond::object(&call, 200, wire)
@@ -79,6 +79,7 @@ pub(crate) async fn delete_object(
             subresource: "",
             dry_run: options.dry_run,
             old: Some(&object),
+            warnings: &call.admission_warnings,
         };
         admission::validate(&admission, &Value::Null).await?;
         let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();

@@ -86,6 +86,7 @@ pub(crate) async fn guarded_update(
             subresource,
             dry_run,
             old: Some(&old),
+            warnings: &call.admission_warnings,
         };
         admission::mutate(&admission, &mut new).await?;
         kind.default(&mut new);
