@@ -240,11 +240,24 @@ impl Recorded {
         stated.unwrap_or(0).max(*head.unwrap())
     }
 
+    /// Whether the record that is damaged says a length that the file does not have.
+    fn leads_beyond(&self, file: usize, bytes: &Range<usize>, content: &[u8]) -> bool {
+        let base = self.base(file);
+        let starts = self.frames.iter().copied().chain([self.summary.end]);
+        let offset = |frame: u64| usize::try_from(frame - base).unwrap();
+        let record = starts.filter(|frame| *frame >= base).map(offset);
+        let Some(start) = record.filter(|start| *start <= bytes.start).last() else { return false };
+        let Some(length) = content.get(start..start + 4) else { return false };
+        let length = u32::from_le_bytes(length.try_into().unwrap()) as usize;
+        length <= record::BODY_MAX && start + FRAME_HEAD + length > content.len()
+    }
+
     /// Opens a log in which some bytes of a file are not what they were, and looks at what comes
     /// of it.
     fn check(&self, file: usize, bytes: &Range<usize>, content: Vec<u8>, what: &str) -> Outcome {
         let is_cut = content.len() == bytes.start;
-        let disk = &self.damaged(file, content);
+        let is_last = file + 1 == self.files.len();
+        let disk = &self.damaged(file, content.clone());
         let mut position = self.base(file) + bytes.start as u64;
         let path = &self.files[file].0;
         let at = format!("{SEED}={}: {what} at {}:{}", self.seed, path.display(), bytes.start);
@@ -253,7 +266,9 @@ impl Recorded {
             position = self.summary.end;
         }
         let must_refuse = position < self.known_synced(file, bytes)
-            || is_cut && bytes.start < usize::try_from(SMALL.zero_bytes).unwrap();
+            || is_cut && bytes.start < usize::try_from(SMALL.zero_bytes).unwrap()
+            || is_cut && is_last && position < self.summary.end + segment::ROOM_BYTES
+            || is_last && self.leads_beyond(file, bytes, &content);
         let (mut wal, recovered) = match open(disk) {
             Err(error) => {
                 assert!(must_refuse, "{at}: a tear must be cut: {error}");
@@ -408,11 +423,47 @@ fn a_sector_that_was_lost_or_is_anothers_is_a_refusal_but_in_the_last_batch_and_
 }
 
 #[test]
-fn a_log_cut_short_keeps_what_is_before_the_cut_or_is_a_refusal() {
+fn a_log_cut_short_among_its_records_is_a_refusal() {
     for states_synced in [true, false] {
         let met = try_everywhere("a cut", states_synced, |content, offset, _| {
             content.truncate(offset);
         });
-        assert!(met.contains(&Outcome::Refused), "{met:?}");
+        assert!(met.contains(&Outcome::Refused) && !met.contains(&WINDOW), "{met:?}");
     }
+}
+
+/// As older versions left them: nothing told their cut from a log that was never longer.
+#[test]
+fn a_segment_that_promises_no_zeros_is_read_to_its_end() {
+    let disk = SimulatedDisk::new();
+    let state = SegmentHead {
+        identity: IDENTITY,
+        base: 0,
+        length_min: 0,
+        keeps_room: false,
+        chain: 0,
+        vote: None,
+        committed: None,
+        purged: None,
+        last: None,
+        membership: None,
+    };
+    let mut content = bytes::BytesMut::new();
+    let head = state.write(&mut content);
+    let chain = batch::BatchHead { position: content.len() as u64, synced: 0 };
+    let chain = chain.frame(&mut content, head);
+    let random = SeededRandom::new(1);
+    let written = entry(1, 1, &random);
+    written.frame(&mut content, chain);
+    let path = dir().join(segment::file_name(0));
+    disk.put(&path, content.to_vec());
+    let last = open(&disk).unwrap().1.last();
+    assert_eq!(last, Some(LogId { term: 1, index: 1 }));
+    content.truncate(content.len() - 1);
+    disk.put(&path, content.to_vec());
+    let (mut wal, recovered) = open(&disk).unwrap();
+    assert!(recovered.cut.is_some() && recovered.last().is_none());
+    // Before anything is written to it, it is as long as any other.
+    write(&mut wal, &[written]);
+    assert!(open(&disk).unwrap().1.cut.is_none());
 }

@@ -14,7 +14,7 @@ use super::index::EntryPosition;
 use super::reader::{Segments, WalReader};
 use super::record::{EntryKind, FRAME_HEAD, Membership, Record};
 use super::recovery::{Recovered, SegmentEnds, recover};
-use super::segment::{Identity, SegmentHead, file_name, parse_name};
+use super::segment::{Identity, ROOM_BYTES, SegmentHead, file_name, parse_name};
 use crate::disk::{Disk, DiskFile};
 
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
@@ -54,6 +54,8 @@ pub struct Wal {
     stated: u64,
     /// The current file is filled with zeros up to this offset.
     zeroed: u64,
+    /// The part of that which a crash leaves.
+    zeroed_synced: u64,
     chain: u32,
     segments: Segments,
     ends: SegmentEnds,
@@ -82,6 +84,7 @@ impl Wal {
             identity,
             base: summary.last_base,
             length_min: options.zero_bytes,
+            keeps_room: true,
             chain: summary.chain,
             vote: recovered.vote,
             committed: recovered.committed,
@@ -93,7 +96,7 @@ impl Wal {
         let segments = Arc::new(RwLock::new(files));
         let (base, file) = match last {
             Some(last) => last,
-            None => (0, begin_segment(&*disk, dir, &state, &options)?.0),
+            None => (0, begin_segment(&*disk, dir, &state, &options)?),
         };
         let mut wal = Self {
             disk,
@@ -106,6 +109,7 @@ impl Wal {
             synced: summary.end,
             stated: summary.synced,
             zeroed: 0,
+            zeroed_synced: 0,
             chain: summary.chain,
             segments,
             ends,
@@ -242,9 +246,7 @@ impl Wal {
         }
         let offset = self.tail - self.base;
         let end = offset + buffer.len() as u64;
-        if end > self.zeroed {
-            self.zero_up_to(end + self.options.zero_bytes)?;
-        }
+        self.make_room(end)?;
         self.file
             .write_at(&buffer, offset)
             .map_err(|error| WalError::io("write", &self.path(), error))?;
@@ -284,14 +286,28 @@ impl Wal {
         self.file.sync_data().map_err(|error| WalError::io("sync", &self.path(), error))?;
         failpoint!(walAfterSync);
         self.synced = self.tail;
+        self.zeroed_synced = self.zeroed;
         Ok(())
+    }
+
+    /// Makes sure that zeros are on disk up to `end` and a little further, before records are
+    /// written there: so no crash leaves a file that looks like one that was cut. As a rule
+    /// [`Wal::fill_ahead`] and the sync of the batch after it have done so.
+    fn make_room(&mut self, end: u64) -> Result<(), WalError> {
+        if end + ROOM_BYTES <= self.zeroed_synced {
+            return Ok(());
+        }
+        if end + ROOM_BYTES > self.zeroed {
+            self.zero_up_to(end + self.options.zero_bytes.max(ROOM_BYTES))?;
+        }
+        self.try_sync()
     }
 
     fn next_segment(&mut self) -> Result<(), WalError> {
         self.try_sync()?;
         self.state.base = self.tail;
         self.state.chain = self.chain;
-        self.file = begin_segment(&*self.disk, &self.dir, &self.state, &self.options)?.0;
+        self.file = begin_segment(&*self.disk, &self.dir, &self.state, &self.options)?;
         self.adopt_first_segment();
         Ok(())
     }
@@ -304,7 +320,8 @@ impl Wal {
         self.tail = self.base + head.len() as u64;
         self.synced = self.tail;
         self.stated = self.tail;
-        self.zeroed = self.options.zero_bytes.max(head.len() as u64);
+        self.zeroed = begun_length(&self.options, head.len());
+        self.zeroed_synced = self.zeroed;
         self.segments.write().insert(self.base, self.file.clone());
         self.ends.push((self.base, self.state.last));
     }
@@ -344,7 +361,7 @@ fn begin_segment(
     dir: &Path,
     head: &SegmentHead,
     options: &WalOptions,
-) -> Result<(Arc<dyn DiskFile>, u64), WalError> {
+) -> Result<Arc<dyn DiskFile>, WalError> {
     let path = dir.join(file_name(head.base));
     let unfinished = path.with_extension("tmp");
     let make = || {
@@ -352,13 +369,18 @@ fn begin_segment(
         head.write(&mut content);
         let file = disk.create(&unfinished)?;
         file.write_at(&content, 0)?;
-        write_zeros(&*file, content.len() as u64, options.zero_bytes)?;
+        write_zeros(&*file, content.len() as u64, begun_length(options, content.len()))?;
         file.sync_data()?;
         disk.rename(&unfinished, &path)?;
         disk.sync_dir(dir)?;
-        Ok((file, content.len() as u64))
+        Ok(file)
     };
     make().map_err(|error| WalError::io("begin", &path, error))
+}
+
+/// The length of a segment's file when it is begun with a head of so many bytes.
+fn begun_length(options: &WalOptions, head: usize) -> u64 {
+    options.zero_bytes.max(head as u64 + ROOM_BYTES)
 }
 
 fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), WalError> {

@@ -3,8 +3,8 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::record::{
-    LogId, Membership, Vote, frame, get_optional_log_id, get_vote, kind, put_optional_log_id,
-    put_vote,
+    FRAME_HEAD, LogId, Membership, Vote, frame, get_optional_log_id, get_vote, kind,
+    put_optional_log_id, put_vote,
 };
 
 /// Version of the format. It changes with any change to what is on disk.
@@ -14,6 +14,12 @@ pub(crate) const MAGIC: [u8; 8] = *b"KEELWAL\n";
 /// Bytes before the head's frame: magic, format version.
 pub(crate) const PREFIX: usize = 12;
 const SUFFIX: &str = ".wal";
+/// Zeros that a file has behind its last record, on disk before the record is written: enough that
+/// no cut among records leaves as many.
+pub(crate) const ROOM_BYTES: u64 = FRAME_HEAD as u64;
+/// Flags of a head.
+const HAS_VOTE: u8 = 1;
+const KEEPS_ROOM: u8 = 2;
 
 /// Whose log this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +39,9 @@ pub struct SegmentHead {
     pub base: u64,
     /// The file had at least this length when it was begun: a shorter one was cut.
     pub length_min: u64,
+    /// Zeros are behind the last record, whatever was written when: a file without them was cut.
+    /// Segments begun by older versions do not promise it.
+    pub keeps_room: bool,
     /// Checksum of the last record of the segment before.
     pub chain: u32,
     /// The vote when the segment was begun.
@@ -58,7 +67,8 @@ impl SegmentHead {
             out.put_u64_le(self.base);
             out.put_u64_le(self.length_min);
             out.put_u32_le(self.chain);
-            out.put_u8(u8::from(self.vote.is_some()));
+            let vote = if self.vote.is_some() { HAS_VOTE } else { 0 };
+            out.put_u8(vote | if self.keeps_room { KEEPS_ROOM } else { 0 });
             put_vote(out, self.vote.unwrap_or(Vote { term: 0, node: 0, committed: false }));
             put_optional_log_id(out, self.committed);
             put_optional_log_id(out, self.purged);
@@ -77,7 +87,7 @@ impl SegmentHead {
         let base = body.try_get_u64_le().ok()?;
         let length_min = body.try_get_u64_le().ok()?;
         let chain = body.try_get_u32_le().ok()?;
-        let has_vote = body.try_get_u8().ok()? != 0;
+        let flags = body.try_get_u8().ok()?;
         let vote = get_vote(&mut body)?;
         let committed = get_optional_log_id(&mut body)?;
         let purged = get_optional_log_id(&mut body)?;
@@ -92,8 +102,9 @@ impl SegmentHead {
             identity: Identity { cluster_id, node_id },
             base,
             length_min,
+            keeps_room: flags & KEEPS_ROOM != 0,
             chain,
-            vote: has_vote.then_some(vote),
+            vote: (flags & HAS_VOTE != 0).then_some(vote),
             committed,
             purged,
             last,

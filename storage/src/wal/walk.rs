@@ -10,7 +10,7 @@ use keelson_failpoint::planted::{self, Bug};
 use super::batch::BatchHead;
 use super::error::WalError;
 use super::record::{BODY_MAX, FRAME_HEAD, Record, checksum, kind};
-use super::segment::{FORMAT_VERSION, MAGIC, PREFIX, SegmentHead, parse_name};
+use super::segment::{FORMAT_VERSION, MAGIC, PREFIX, ROOM_BYTES, SegmentHead, parse_name};
 use crate::disk::Disk;
 
 /// What a walk meets, in order.
@@ -107,6 +107,8 @@ struct Segment {
     next_base: Option<u64>,
 }
 
+const ENDS_WITHIN: &str = "the file ends within a record";
+
 /// What stands at an offset.
 enum Frame {
     Whole { kind: u8, body: Bytes, checksum: u32 },
@@ -164,12 +166,13 @@ impl Segment {
         };
         summary.end = self.base + offset as u64;
         summary.chain = chain;
-        self.judge_end(offset, broken, summary)
+        self.judge_end(&head, offset, broken, summary)
     }
 
     /// Tells the end of the log and a tear from damage.
     fn judge_end(
         &self,
+        head: &SegmentHead,
         offset: usize,
         broken: Option<&'static str>,
         summary: &mut Summary,
@@ -184,6 +187,13 @@ impl Segment {
         }
         if summary.end < summary.synced {
             return Err(self.damaged(offset, reason, summary.synced));
+        }
+        // Records are written only where zeros are on disk already, and some behind them.
+        let length = self.content.len() as u64;
+        let too_short = length < offset as u64 + ROOM_BYTES || broken == Some(ENDS_WITHIN);
+        if head.keeps_room && too_short {
+            let reason = "the file was cut short: it ends without the zeros behind its last record";
+            return Err(self.damaged(offset, reason, self.base + length));
         }
         let rest = self.content.slice(offset.min(self.content.len())..);
         let Some(first) = first_nonzero(&rest) else {
@@ -236,7 +246,7 @@ impl Segment {
             return if rest.iter().all(|byte| *byte == 0) {
                 Frame::Space
             } else {
-                Frame::Broken("the file ends within a record")
+                Frame::Broken(ENDS_WITHIN)
             };
         };
         if head == [0; FRAME_HEAD] {
@@ -250,7 +260,7 @@ impl Segment {
         }
         let end = offset + FRAME_HEAD + size;
         if end > self.content.len() {
-            return Frame::Broken("the file ends within a record");
+            return Frame::Broken(ENDS_WITHIN);
         }
         if checksum(seed, length, &self.content[offset + 8..end]) != wanted
             && !planted::is(Bug::DropTornTailCheck)
