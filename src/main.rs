@@ -17,6 +17,7 @@ mod logging;
 mod measured;
 mod pki;
 mod scratch;
+mod settled;
 mod sim;
 mod store;
 mod tls;

@@ -24,6 +24,7 @@ use super::unsynced::Unsynced;
 use super::{compaction, peer_http};
 use crate::lock;
 use crate::measured::{MeasuredDisk, MeasuredEngine};
+use crate::settled;
 
 /// How long an orderly end may take.
 const STOP_MAX: Duration = Duration::from_millis(1500);
@@ -182,6 +183,7 @@ async fn say_ready(node: Node, own: MemberAttributes) {
     tracing::info!("published local member to cluster through raft");
     tracing::info!("ready to serve client requests");
     let _not_under_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    settled::release_code().await;
 }
 
 /// Waits for Ctrl-C or SIGTERM; the signal's number.

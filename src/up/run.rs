@@ -18,7 +18,7 @@ use crate::cli::end_now;
 use crate::dirs::Dirs;
 use crate::pki::{self, Pki};
 use crate::tls::{self, ClientCertificates};
-use crate::{host, kubeconfig, lock, logging};
+use crate::{host, kubeconfig, lock, logging, settled};
 
 /// How long an orderly end may take.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -129,12 +129,14 @@ async fn serve(options: Options, dirs: &Dirs) -> Result<()> {
     }
     .print();
     let _not_under_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let settled = tokio::spawn(settled::release_code());
 
     let ended = tokio::select! {
         signal = end_signal() => signal,
         why = store.failed() => Err(anyhow::anyhow!("the store has stopped: {why}")),
         served = serving => Err(anyhow::anyhow!("the API server ended: {served:?}")),
     };
+    settled.abort();
     token.cancel();
     if let Some(agent) = agent {
         agent.stop().await;

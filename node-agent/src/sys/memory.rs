@@ -22,8 +22,38 @@ pub fn release() {
     }
 }
 
+/// Gives the pages of the program's own code back to the kernel, most of which only its start
+/// needed; those that are needed still come again. For a process of any number of threads.
+pub fn release_code() {
+    let program = fs::read_link("/proc/self/exe");
+    let maps = fs::read_to_string("/proc/self/smaps");
+    let (Ok(program), Ok(maps)) = (program, maps) else { return };
+    let Some(program) = program.to_str() else { return };
+    for (start, length) in clean_code(&maps, program) {
+        // SAFETY: the range is the program's own code, which no thread ever unmaps or writes to,
+        // and has no page that differs from the file, so dropping its pages changes nothing that
+        // can be read there.
+        unsafe {
+            libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED);
+        }
+    }
+}
+
 /// The ranges that show nothing but what their files have.
 fn clean_files(smaps: &str) -> Vec<(usize, usize)> {
+    clean(smaps, &file_range)
+}
+
+/// Those of one file that can be executed.
+fn clean_code(smaps: &str, program: &str) -> Vec<(usize, usize)> {
+    clean(smaps, &|line| {
+        let is_code = line.contains(" r-xp ") && line.ends_with(&format!(" {program}"));
+        is_code.then(|| file_range(line)).flatten()
+    })
+}
+
+/// The ranges that `choose` takes and that have no page of their own.
+fn clean(smaps: &str, choose: &dyn Fn(&str) -> Option<(usize, usize)>) -> Vec<(usize, usize)> {
     let mut clean = Vec::new();
     let mut candidate = None;
     for line in smaps.lines() {
@@ -32,7 +62,7 @@ fn clean_files(smaps: &str) -> Vec<(usize, usize)> {
                 clean.extend(candidate.take());
             }
         } else if line.split(' ').next().is_some_and(|range| range.contains('-')) {
-            candidate = file_range(line);
+            candidate = choose(line);
         }
     }
     clean
@@ -69,5 +99,7 @@ Anonymous:             0 kB
 Anonymous:             0 kB
 ";
         assert_eq!(clean_files(smaps), [(0x1000, 0x2000), (0x5000, 0x1000)]);
+        assert_eq!(clean_code(smaps, "/bin/x"), [(0x1000, 0x2000)]);
+        assert_eq!(clean_code(smaps, "/bin/y"), []);
     }
 }
