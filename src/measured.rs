@@ -114,6 +114,10 @@ impl<E: Reader> Reader for MeasuredEngine<E> {
     ) -> Result<(), EngineError> {
         self.engine.walk(start, end, direction, visit)
     }
+
+    fn sweep(&self, start: &[u8], end: &[u8], visit: Visitor<'_>) -> Result<(), EngineError> {
+        self.engine.sweep(start, end, visit)
+    }
 }
 
 impl<E: Engine> Engine for MeasuredEngine<E> {

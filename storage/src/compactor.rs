@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use keelson_failpoint::failpoint;
 use parking_lot::{Condvar, Mutex};
 
+use crate::background;
 use crate::mvcc::{ReadError, compaction, keys};
 use crate::view::Shared;
 
@@ -16,15 +17,15 @@ const WAIT: Duration = Duration::from_secs(1);
 /// How compactions leave room for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// Revisions looked at in one step.
+    /// Revisions looked at in one go: the steps of a go are smaller.
     pub revisions: usize,
-    /// Between two steps, so that writers and the disk get their turn.
+    /// Between two, so that writers and the disk get their turn.
     pub pause: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { revisions: compaction::STEP_REVISIONS, pause: Duration::from_millis(10) }
+        Self { revisions: 1000, pause: Duration::from_millis(10) }
     }
 }
 
@@ -41,6 +42,7 @@ pub struct Compactor {
 struct Position {
     compacted: i64,
     next: Vec<u8>,
+    kept: compaction::Kept,
 }
 
 impl Compactor {
@@ -57,11 +59,12 @@ impl Compactor {
         }
         let mut at = self.at.lock();
         if at.compacted != compacted {
-            *at = Position { compacted, next: Vec::new() };
+            *at = Position { compacted, ..Position::default() };
         }
         failpoint!(compactAfterAcquiredBatchTxLock);
         let engine = &self.shared.engine;
-        let mut step = compaction::step(&**engine, compacted, &at.next, self.pace.revisions)?;
+        let Position { next, kept, .. } = &mut *at;
+        let mut step = compaction::step(&**engine, compacted, next, self.revisions(), kept)?;
         if step.next.is_none() {
             failpoint!(compactBeforeSetFinishedCompact);
             step.batch.put(keys::META_COMPACTION_DONE.to_vec(), keys::number(compacted));
@@ -85,6 +88,11 @@ impl Compactor {
         Ok(true)
     }
 
+    /// Revisions looked at in one step.
+    fn revisions(&self) -> usize {
+        self.pace.revisions.clamp(1, compaction::STEP_REVISIONS)
+    }
+
     /// Begins anew: the content is another one.
     pub(crate) fn reset(&self) {
         *self.at.lock() = Position::default();
@@ -102,11 +110,12 @@ impl Compactor {
                 wanted.wait(seen);
             }
         };
-        std::thread::Builder::new().name("compactor".to_owned()).spawn(run).map(drop)
+        background::spawn("compactor", run).map(drop)
     }
 
     fn run(&self) {
-        let (begun, mut steps) = (Instant::now(), 0);
+        let (begun, mut steps) = (Instant::now(), 0_usize);
+        let steps_at_once = (self.pace.revisions / self.revisions()).max(1);
         let measures = &self.shared.measures;
         loop {
             let step_begun = Instant::now();
@@ -119,7 +128,9 @@ impl Compactor {
                 }
             }
             measures.compaction_pauses.observe(step_begun.elapsed());
-            std::thread::sleep(self.pace.pause);
+            if steps.is_multiple_of(steps_at_once) {
+                std::thread::sleep(self.pace.pause);
+            }
         }
         if steps > 0 {
             let revision = *self.shared.compaction_done.borrow();

@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod auth;
+pub mod background;
 pub mod backup;
 pub mod bolt;
 pub mod command;

@@ -27,6 +27,8 @@ use crate::snapshot::SnapshotError;
 
 /// How often a read of the newest keys is tried before it reads the past.
 const TRIES: u32 = 8;
+/// How often a scan is tried before it is given up: the past costs several times as much.
+const SCAN_TRIES: u32 = 64;
 /// What counts for a store without keys: five pages of etcd's, so that a quota means the same.
 const EMPTY_BYTES: i64 = 5 * 4096;
 
@@ -203,6 +205,43 @@ impl View {
         };
         response.header = mvcc::header(self.revision());
         Ok(response)
+    }
+
+    /// Visits the newest keys of a range in order, all as of one moment however long that takes, and
+    /// returns its revision. A visit gets the revision, the key, and the `KeyValue` as it lies in
+    /// the engine. `None`: writes leave no moment of which the revision is known; nothing was
+    /// visited.
+    pub fn scan(
+        &self,
+        key: &[u8],
+        range_end: &[u8],
+        visit: &mut dyn FnMut(i64, &[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<Option<i64>, ReadError> {
+        let (start, end) = keys::newest_bounds(key, range_end);
+        let sequence = || self.shared.sequence.load(Ordering::SeqCst);
+        for _ in 0..SCAN_TRIES {
+            // Let go once the moment is taken: the engine keeps that, whatever content comes next.
+            let mut content = Some(self.shared.content.read());
+            let (begun, revision) = (sequence(), self.revision());
+            if begun.is_multiple_of(2) {
+                let mut moved = false;
+                self.shared.engine.sweep(&start, &end, &mut |key, value| {
+                    if content.take().is_some() && sequence() != begun {
+                        moved = true;
+                        return ControlFlow::Break(());
+                    }
+                    visit(revision, keys::parse_newest(key), value)
+                })?;
+                moved |= content.is_some() && sequence() != begun;
+                if !moved {
+                    self.shared.measures.ranges.add(1);
+                    return Ok(Some(revision));
+                }
+            }
+            drop(content);
+            std::thread::yield_now();
+        }
+        Ok(None)
     }
 
     /// The first `request.limit` keys of a range as of `request.revision`, and whether there are

@@ -8,10 +8,11 @@ use http::HeaderMap;
 use keelson_proto::etcdserverpb as pb;
 use keelson_raft::{Leadership, Node, ProposeError};
 use keelson_storage::auth::{AuthError, AuthState, Authority};
+use keelson_storage::background::Worker;
 use keelson_storage::command::{Command, Op, Reply, command};
 use keelson_storage::measures::Operation;
 use prost::Message;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::auth::{AuthToken, Caller, Credentials};
 use crate::error::FaceError;
@@ -23,6 +24,9 @@ const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// A read index that takes longer is counted as slow.
 const READ_INDEX_SLOW: Duration = Duration::from_millis(500);
+
+/// Ranges in parts that hold a moment of the engine, and a thread, at a time.
+const CURSORS_MAX: usize = 64;
 
 /// Limits of what a request may ask.
 #[derive(Debug, Clone)]
@@ -53,6 +57,8 @@ pub struct FaceConfig {
     pub features: Vec<(&'static str, &'static str, bool)>,
     /// Reading keys that takes longer is logged.
     pub apply_warning: Duration,
+    /// How long a client may rest in a range in parts before what it reads is let go.
+    pub range_hold: Duration,
     /// A request that takes longer is logged.
     pub unary_warning: Duration,
     /// Whether gRPC's health service says so while the member is defragmented.
@@ -78,6 +84,7 @@ impl Default for FaceConfig {
             stop_on_defragment: false,
             features: Vec::new(),
             apply_warning: Duration::from_millis(100),
+            range_hold: Duration::from_secs(1),
             unary_warning: Duration::from_millis(300),
             disk: Arc::default(),
         }
@@ -99,6 +106,9 @@ struct Inner {
     config: FaceConfig,
     metrics: Metrics,
     serving: Serving,
+    /// Ranges that may hold a moment of the engine while their client reads.
+    cursors: Arc<Semaphore>,
+    bulk: Worker,
 }
 
 impl EtcdFace {
@@ -116,6 +126,8 @@ impl EtcdFace {
             config,
             metrics: Metrics::new(),
             serving: Serving::default(),
+            cursors: Arc::new(Semaphore::new(CURSORS_MAX)),
+            bulk: Worker::default(),
         };
         Self { inner: Arc::new(inner), caller: Caller::Trusted, remote: None }
     }
@@ -219,6 +231,15 @@ impl EtcdFace {
     /// What gRPC's health service says.
     pub(crate) fn serving(&self) -> &Serving {
         &self.inner.serving
+    }
+
+    pub(crate) fn cursors(&self) -> &Arc<Semaphore> {
+        &self.inner.cursors
+    }
+
+    /// Does work that takes long.
+    pub(crate) fn bulk(&self) -> &Worker {
+        &self.inner.bulk
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -73,6 +73,12 @@ pub trait Reader {
         direction: Direction,
         visit: Visitor<'_>,
     ) -> Result<(), EngineError>;
+
+    /// The same, forward, for so many entries that those read now would only drive out of memory
+    /// what is read all the time.
+    fn sweep(&self, start: &[u8], end: &[u8], visit: Visitor<'_>) -> Result<(), EngineError> {
+        self.walk(start, end, Direction::Forward, visit)
+    }
 }
 
 /// An ordered key-value store that takes atomic batches.

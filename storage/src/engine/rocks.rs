@@ -20,6 +20,8 @@ use rocksdb::{
     ReadOptions, WriteOptions,
 };
 
+use crate::background;
+
 use super::{
     Direction, Engine, EngineError, EngineLoad, Export, Reader, Staged, Visitor, WriteBatch,
 };
@@ -28,8 +30,9 @@ use super::{
 const POINTER: &str = "CURRENT-DB";
 /// Version of the layout of this folder.
 const FORMAT: &str = "keelson-engine 1";
-/// Entries that wait for the reader of an export.
-const EXPORT_QUEUE: usize = 256;
+/// Pieces that wait for the reader of an export, and the size that each hardly exceeds.
+const EXPORT_QUEUE: usize = 2;
+const EXPORT_PIECE_BYTES: usize = 128 << 10;
 /// Bytes a batch when all content is replaced.
 const REPLACE_BATCH_BYTES: usize = 1 << 20;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
@@ -85,6 +88,21 @@ impl RocksDb {
     }
 }
 
+/// Entries of an export on their way to its reader.
+struct Piece {
+    entries: Vec<(Bytes, Bytes)>,
+    /// Nothing follows.
+    ended: bool,
+    /// Why not.
+    failure: Option<EngineError>,
+}
+
+impl Piece {
+    fn broken_off() -> Self {
+        Self { entries: Vec::new(), ended: true, failure: Some(EngineError::ExportEnded) }
+    }
+}
+
 impl Reader for RocksDb {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         let db = self.db();
@@ -99,11 +117,28 @@ impl Reader for RocksDb {
         direction: Direction,
         visit: Visitor<'_>,
     ) -> Result<(), EngineError> {
+        self.visit(ReadOptions::default(), (start, end), direction, visit)
+    }
+
+    fn sweep(&self, start: &[u8], end: &[u8], visit: Visitor<'_>) -> Result<(), EngineError> {
+        let mut read = ReadOptions::default();
+        read.fill_cache(false);
+        self.visit(read, (start, end), Direction::Forward, visit)
+    }
+}
+
+impl RocksDb {
+    fn visit(
+        &self,
+        mut read: ReadOptions,
+        (start, end): (&[u8], &[u8]),
+        direction: Direction,
+        visit: Visitor<'_>,
+    ) -> Result<(), EngineError> {
         if start >= end {
             return Ok(());
         }
         let db = self.db();
-        let mut read = ReadOptions::default();
         read.set_iterate_lower_bound(start);
         read.set_iterate_upper_bound(end);
         let mut iterator: DBRawIteratorWithThreadMode<'_, DB> = db.raw_iterator_opt(read);
@@ -163,38 +198,53 @@ impl Engine for RocksDb {
     /// entries or when the reader is dropped.
     fn export(&self) -> Result<Export, EngineError> {
         let db = self.db();
-        let (entries, received) = sync_channel(EXPORT_QUEUE);
+        let (pieces, received) = sync_channel(EXPORT_QUEUE);
         let (begun, begin) = sync_channel(1);
-        std::thread::Builder::new()
-            .name("engine-export".to_owned())
-            .spawn(move || {
-                let mut read = ReadOptions::default();
-                read.fill_cache(false);
-                let iterator = db.iterator_opt(IteratorMode::Start, read);
-                if begun.send(()).is_err() {
-                    return;
-                }
-                for entry in iterator {
-                    let entry = entry
-                        .map(|(key, value)| (Bytes::from(key), Bytes::from(value)))
-                        .map_err(|error| rocks_error(&db, &error));
-                    let failed = entry.is_err();
-                    if entries.send(Some(entry)).is_err() || failed {
-                        return;
+        let run = move || {
+            let mut read = ReadOptions::default();
+            read.fill_cache(false);
+            let mut iterator = db.iterator_opt(IteratorMode::Start, read);
+            if begun.send(()).is_err() {
+                return;
+            }
+            let (mut ended, mut failure) = (false, None);
+            while !ended {
+                let (mut piece, mut bytes) = (Vec::new(), 0);
+                while bytes < EXPORT_PIECE_BYTES && !ended {
+                    match iterator.next() {
+                        Some(Ok((key, value))) => {
+                            bytes += key.len() + value.len();
+                            piece.push((Bytes::from(key), Bytes::from(value)));
+                        }
+                        Some(Err(error)) => {
+                            (ended, failure) = (true, Some(rocks_error(&db, &error)));
+                        }
+                        None => ended = true,
                     }
                 }
-                let _reader_gone = entries.send(None);
-            })
+                if pieces.send(Piece { entries: piece, ended, failure: failure.take() }).is_err() {
+                    return;
+                }
+            }
+        };
+        background::spawn("engine-export", run)
             .map_err(|error| file_error(&self.folder, &error))?;
         begin.recv().map_err(|_| EngineError::ExportEnded)?;
-        let mut ended = false;
+        let (mut entries, mut last) = (Vec::new().into_iter(), None);
         Ok(Box::new(std::iter::from_fn(move || {
-            if ended {
-                return None;
+            loop {
+                if let Some(entry) = entries.next() {
+                    return Some(Ok(entry));
+                }
+                if let Some(failure) = last.take() {
+                    // After its end, nothing more comes; a failure is told once.
+                    last = Some(None);
+                    return failure.map(Err);
+                }
+                let piece = received.recv().unwrap_or_else(|_| Piece::broken_off());
+                entries = piece.entries.into_iter();
+                last = piece.ended.then_some(piece.failure);
             }
-            let entry = received.recv().unwrap_or(Some(Err(EngineError::ExportEnded)));
-            ended = !matches!(entry, Some(Ok(_)));
-            entry
         })))
     }
 

@@ -1,5 +1,6 @@
 //! Compaction: which revisions a step may drop. Works along the revisions, a bounded batch a step.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use keelson_proto::mvccpb::KeyValue;
@@ -9,8 +10,44 @@ use super::keys::{self, IsTombstone};
 use super::{ReadError, Revision};
 use crate::engine::{Direction, Reader, WriteBatch};
 
-/// Revisions looked at in one step, if nothing else is said.
-pub const STEP_REVISIONS: usize = 1000;
+/// Revisions looked at in one step, if nothing else is said: so few that a writer hardly waits for
+/// the batch that drops them.
+pub const STEP_REVISIONS: usize = 100;
+/// Keys that a compaction remembers.
+const KEPT_MAX: usize = 10_000;
+
+/// What a compaction knows of keys it has met: the last revision of each that is not after it,
+/// which it keeps. Concurrent writes do not change it.
+#[derive(Debug, Default)]
+pub struct Kept {
+    last: BTreeMap<Vec<u8>, Revision>,
+}
+
+impl Kept {
+    /// Whether the key has a revision after `revision` and not after `compacted`.
+    fn supersedes(
+        &mut self,
+        reader: &dyn Reader,
+        key: Vec<u8>,
+        revision: Revision,
+        compacted: i64,
+    ) -> Result<bool, ReadError> {
+        if let Some(last) = self.last.get(&key) {
+            return Ok(revision < *last);
+        }
+        let (start, end) = keys::history_of(&key, revision.main, compacted);
+        let mut last = revision;
+        reader.walk(&start, &end, Direction::Reverse, &mut |entry, _| {
+            last = keys::parse_history(entry).map_or(last, |(_, found)| found);
+            ControlFlow::Break(())
+        })?;
+        if self.last.len() >= KEPT_MAX {
+            self.last.clear();
+        }
+        self.last.insert(key, last);
+        Ok(revision < last)
+    }
+}
 
 /// What one step does.
 #[derive(Debug, Default)]
@@ -26,7 +63,7 @@ pub struct Step {
 }
 
 /// One step of the compaction at `compacted`, from `start` (an engine key; empty: the beginning),
-/// over at most `revisions` of them.
+/// over at most `revisions` of them; `kept` is of the same compaction.
 ///
 /// A revision goes if its key has a newer one that is not after `compacted`, or if it is a
 /// deletion before `compacted`: one *at* it is still seen by a watch from there. What a later
@@ -37,13 +74,14 @@ pub fn step(
     compacted: i64,
     start: &[u8],
     revisions: usize,
+    kept: &mut Kept,
 ) -> Result<Step, ReadError> {
     let mut step = Step::default();
     let mut seen: Vec<(Revision, IsTombstone, Vec<u8>, usize)> = Vec::new();
     let first = if start.is_empty() { keys::revision_start(0) } else { start.to_vec() };
     let end = keys::revision_start(compacted + 1);
     let mut damaged = false;
-    reader.walk(&first, &end, Direction::Forward, &mut |key, value| {
+    reader.sweep(&first, &end, &mut |key, value| {
         if seen.len() >= revisions.max(1) {
             step.next = Some(key.to_vec());
             return ControlFlow::Break(());
@@ -64,29 +102,13 @@ pub fn step(
     }
     for (revision, tombstone, key, size) in seen {
         let old_deletion = tombstone == IsTombstone::Yes && revision.main < compacted;
-        if old_deletion || is_superseded(reader, &key, revision, compacted)? {
+        let history = keys::history(&key, revision);
+        if old_deletion || kept.supersedes(reader, key, revision, compacted)? {
             step.batch.delete(keys::revision(revision, tombstone));
-            step.batch.delete(keys::history(&key, revision));
+            step.batch.delete(history);
             step.size_freed += size as i64;
             step.dropped += 1;
         }
     }
     Ok(step)
-}
-
-/// Whether the key has a revision after `revision` and not after `compacted`.
-fn is_superseded(
-    reader: &dyn Reader,
-    key: &[u8],
-    revision: Revision,
-    compacted: i64,
-) -> Result<bool, ReadError> {
-    let start = keys::history(key, Revision { sub: revision.sub + 1, ..revision });
-    let (_, end) = keys::history_of(key, 0, compacted);
-    let mut found = false;
-    reader.walk(&start, &end, Direction::Forward, &mut |_, _| {
-        found = true;
-        ControlFlow::Break(())
-    })?;
-    Ok(found)
 }

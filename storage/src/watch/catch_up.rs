@@ -9,7 +9,7 @@ use keelson_proto::mvccpb::KeyValue;
 use prost::Message;
 
 use super::{SharedEvent, WatchSpec};
-use crate::engine::{Direction, Reader};
+use crate::engine::Reader;
 use crate::mvcc::keys::{self, IsTombstone};
 use crate::mvcc::{Change, ChangeKind, ReadError, Revision, Space};
 
@@ -39,7 +39,7 @@ pub(super) fn read(
     let mut found: Vec<(Revision, ChangeKind, Bytes, Bytes)> = Vec::new();
     let (mut bytes, mut next, mut damaged) = (0, until + 1, false);
     let (start, end) = (keys::revision_start(from), keys::revision_start(until + 1));
-    reader.walk(&start, &end, Direction::Forward, &mut |key, value| {
+    reader.sweep(&start, &end, &mut |key, value| {
         let Some((revision, tombstone)) = keys::parse_revision(key) else {
             damaged = true;
             return ControlFlow::Break(());

@@ -18,6 +18,9 @@ const OUTPUT_BYTES: usize = 1 << 20;
 /// Bytes of events that one call of [`WatchStream::catch_up`] reads, give or take one watcher's.
 const CATCH_UP_BYTES: usize = 4 << 20;
 
+/// Revisions to catch up that make a watcher give way to others.
+const FAR: i64 = 10_000;
+
 /// What a stream has to say, in order.
 #[derive(Debug, Clone)]
 pub enum Output {
@@ -232,6 +235,12 @@ impl WatchStream {
                 Place::Behind { .. } => false,
             });
         !self.settled
+    }
+
+    /// Whether a watcher has so much to read that nobody should have to wait for it.
+    pub fn is_far_behind(&self) -> bool {
+        let oldest = self.watchers.values().filter_map(|state| state.place.behind()).min();
+        oldest.is_some_and(|oldest| self.hub.revision() - oldest > FAR)
     }
 
     /// Reads on for watchers that are behind, a bounded piece in all. May wait for the disk.

@@ -1,9 +1,11 @@
 //! Readers and watchers beside the writer, on real threads and RocksDB.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keelson_proto::etcdserverpb as pb;
+use keelson_proto::mvccpb::KeyValue;
 use keelson_storage::command::{Op, command};
 use keelson_storage::engine::{RocksDb, RocksOptions};
 use keelson_storage::entry::{LogEntry, Payload};
@@ -12,6 +14,7 @@ use keelson_storage::mvcc::ReadError;
 use keelson_storage::view::View;
 use keelson_storage::watch::{Output, WatchHub, WatchSpec};
 use pb::request_op::Request;
+use prost::Message as _;
 
 use crate::cluster::{op, put, range};
 
@@ -27,6 +30,11 @@ fn read_until(view: &View, ended: &AtomicBool) -> u64 {
         let at = response.header.unwrap().revision;
         assert!(response.kvs.iter().all(|kv| kv.mod_revision == at), "at {at}: {:?}", response.kvs);
         assert_eq!(response.kvs.len(), if at == 1 { 0 } else { 2 });
+        let scanned = view.scan(b"a", b"c", &mut |at, _, kv| {
+            assert_eq!(KeyValue::decode(kv).unwrap().mod_revision, at);
+            ControlFlow::Continue(())
+        });
+        assert!(scanned.unwrap().is_none_or(|now| now >= at));
         let past = pb::RangeRequest { revision: (at - 5).max(1), ..range("a", "c") };
         match view.range(&past) {
             Ok(response) => {

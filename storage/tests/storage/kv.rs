@@ -1,14 +1,17 @@
 //! Keys, revisions, transactions, compaction and hashes.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use keelson_proto::etcdserverpb as pb;
+use keelson_proto::mvccpb::KeyValue;
 use keelson_storage::command::{ApplyError, Op, Reply};
 use keelson_storage::mvcc::ReadError;
 use pb::range_request::{SortOrder, SortTarget};
 use pb::request_op::Request;
 use pb::response_op::Response;
 use proptest::prelude::*;
+use prost::Message as _;
 
 use crate::cluster::{Member, delete, op, put, range, shown, version_is};
 
@@ -358,4 +361,25 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_scan_is_of_one_moment_whatever_is_written_meanwhile() {
+    let mut member = Member::new();
+    for key in ["a", "b", "c", "e"] {
+        member.put(key, "old");
+    }
+    let (view, mut seen) = (member.machine.view(), Vec::new());
+    let scanned = view.scan(b"a", b"\0", &mut |at, key, kv| {
+        seen.push((at, String::from_utf8(key.to_vec()).unwrap()));
+        assert!(KeyValue::decode(kv).unwrap().value == "old");
+        member.put("b", "new");
+        member.put("d", "new");
+        member.delete("c", "");
+        if key == b"c" { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!(scanned.unwrap(), Some(5));
+    assert_eq!(seen, ["a", "b", "c"].map(|key| (5, key.to_owned())));
+    let mut none = |_, _: &[u8], _: &[u8]| panic!("nothing is there");
+    assert_eq!(view.scan(b"x", b"y", &mut none).unwrap(), Some(view.revision()));
 }

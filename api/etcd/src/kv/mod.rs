@@ -4,6 +4,8 @@ mod compact;
 mod delete_range;
 mod put;
 mod range;
+mod range_cursor;
+mod range_part;
 mod range_stream;
 mod txn;
 

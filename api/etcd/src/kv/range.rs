@@ -8,7 +8,7 @@ use keelson_storage::mvcc::check;
 use prost::Message as _;
 
 use crate::error::FaceError;
-use crate::face::EtcdFace;
+use crate::face::{Authorized, EtcdFace};
 
 pub(crate) async fn range(
     face: EtcdFace,
@@ -43,20 +43,27 @@ async fn answer(
     answer
 }
 
-async fn read(
+/// Waits until this member may answer, and asks whether the caller may know.
+pub(super) async fn admit(
     face: &EtcdFace,
-    request: RangeRequest,
-    whole: Whole,
-) -> Result<RangeResponse, FaceError> {
-    check::range(&request)?;
+    request: &RangeRequest,
+) -> Result<Authorized, FaceError> {
     if !request.serializable {
         if face.node().is_learner() {
             return Err(FaceError::Learner);
         }
         face.read_index().await?;
     }
-    let authorized =
-        face.authorize(|auth, by| auth.may_read(by, &request.key, &request.range_end))?;
+    face.authorize(|auth, by| auth.may_read(by, &request.key, &request.range_end))
+}
+
+async fn read(
+    face: &EtcdFace,
+    request: RangeRequest,
+    whole: Whole,
+) -> Result<RangeResponse, FaceError> {
+    check::range(&request)?;
+    let authorized = admit(face, &request).await?;
     // One key is a look-up in memory as a rule; a range may walk the disk.
     let began = Instant::now();
     let read = if request.range_end.is_empty() {

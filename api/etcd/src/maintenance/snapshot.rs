@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use keelson_proto::etcdserverpb::{SnapshotRequest, SnapshotResponse};
+use keelson_storage::background;
 use keelson_storage::backup::Backup;
 use keelson_storage::snapshot::SnapshotError;
 use tokio::sync::mpsc;
@@ -24,14 +25,18 @@ pub(crate) async fn snapshot(
     let _asked = face.authorize(|auth, by| auth.may_administer(by))?;
     let (parts, outgoing) = mpsc::channel(QUEUE);
     let view = face.node().view().clone();
-    tokio::task::spawn_blocking(move || {
+    let run = move || {
         let began = Instant::now();
         if let Err(error) = send(view.backup(), &parts) {
             tracing::warn!(%error, "a snapshot cannot be sent");
             let _client_gone = parts.blocking_send(Err(Status::internal(error.to_string())));
         }
         face.metrics().whole.snapshots.observe(began.elapsed());
-    });
+    };
+    background::spawn("snapshot", run).map_err(|error| {
+        tracing::error!(%error, "no thread for a snapshot");
+        FaceError::Unexpected
+    })?;
     Ok(ReceiverStream::new(outgoing))
 }
 

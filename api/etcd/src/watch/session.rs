@@ -129,11 +129,15 @@ impl Session {
         let outputs = self.stream().take();
         if outputs.is_empty() && self.stream().is_behind() {
             let mut stream = self.stream.take()?;
-            let reading = tokio::task::spawn_blocking(move || {
+            let is_far_behind = stream.is_far_behind();
+            let read = move || {
                 let outputs = stream.catch_up();
                 (stream, outputs)
-            });
-            let (stream, outputs) = reading.await.ok()?;
+            };
+            let (stream, outputs) = match is_far_behind {
+                true => self.face.bulk().run(read).await?,
+                false => tokio::task::spawn_blocking(read).await.ok()?,
+            };
             self.stream = Some(stream);
             match outputs {
                 Ok(outputs) => self.say(outputs),

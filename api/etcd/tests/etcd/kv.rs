@@ -1,5 +1,7 @@
 //! Requests and their errors, in etcd's words and codes.
 
+use std::time::Duration;
+
 use keelson_etcd_api::FaceConfig;
 use keelson_proto::etcdserverpb as pb;
 use pb::kv_client::KvClient;
@@ -107,6 +109,46 @@ async fn a_range_in_parts_is_the_range() {
     let request = pb::RangeRequest { key: "k".into(), sort_order: 2, ..Default::default() };
     assert_eq!(refused(kv.range_stream(request).await).0, Code::Unimplemented);
     member.stop().await;
+}
+
+// upstream: etcd v3.7 API, "RangeStream": all parts are of one revision
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_in_parts_is_of_one_revision_however_long_its_client_rests() {
+    for range_hold in [Duration::from_secs(60), Duration::ZERO] {
+        let config = FaceConfig { max_request_bytes: 4096, range_hold, ..FaceConfig::default() };
+        let member = start(config).await;
+        let mut kv = KvClient::new(member.channel().await);
+        for n in 0..300 {
+            let key = format!("k{n:03}").into();
+            kv.put(pb::PutRequest { key, ..put("", vec![7; 3000]) }).await.unwrap();
+        }
+        for (limit, keys_only) in [(0, false), (0, true), (250, false)] {
+            let request = pb::RangeRequest {
+                key: "k".into(),
+                range_end: "l".into(),
+                limit,
+                keys_only,
+                ..Default::default()
+            };
+            let whole = kv.range(request.clone()).await.unwrap().into_inner();
+            let mut parts = kv.range_stream(request).await.unwrap().into_inner();
+            let mut joined = parts.message().await.unwrap().unwrap().range_response.unwrap();
+            let range = pb::DeleteRangeRequest { key: "k295".into(), ..Default::default() };
+            kv.delete_range(range).await.unwrap();
+            for n in [1, 100, 298] {
+                let key = format!("k{n:03}").into();
+                kv.put(pb::PutRequest { key, ..put("", vec![8]) }).await.unwrap();
+            }
+            while let Some(part) = parts.message().await.unwrap() {
+                let part = part.range_response.unwrap();
+                joined.kvs.extend(part.kvs);
+                (joined.header, joined.count, joined.more) = (part.header, part.count, part.more);
+            }
+            assert_eq!(joined, whole);
+            kv.put(put("k295", vec![9])).await.unwrap();
+        }
+        member.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
