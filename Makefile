@@ -32,7 +32,7 @@ failpoints: packages
 
 test: test-packages kubectl failpoints ## every crate's tests, then the built binary, driven by stock clients
 	cargo fmt --all --check
-	cargo build --release --workspace
+	cargo build --release --workspace --bins --examples
 	$(CLIENTS) KEELSON_FAILPOINTS=$(FAILPOINTS) cargo test --release --workspace --all-targets
 
 test-nightly: test ## on top of it: every place of a log damaged, a hundred seeds, hundreds of kills, slow disks

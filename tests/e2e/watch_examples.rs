@@ -24,7 +24,7 @@ fn programs(dir: &Path) -> Result<Vec<(&'static str, Command)>> {
     build.args(["build", "-o"]).arg(&go).arg(example("watch.go"));
     run(build, None, Duration::from_secs(300)).context("go")?.ok()?;
     let rust = binary().with_file_name("examples").join("watch");
-    ensure!(rust.is_file(), "{} is built with the tests: cargo test --all-targets", rust.display());
+    ensure!(rust.is_file(), "no {}: cargo build --workspace --examples", rust.display());
     let with = |program: &str, name: &str| {
         let mut command = Command::new(program);
         command.arg(example(name));
