@@ -183,9 +183,9 @@ impl<'a> Watch<'a> {
                 _ = idle.tick() => {
                     stream.ask_progress();
                     if alive.is_none() {
-                        let member = stream.member.clone();
+                        let (member, keys) = (stream.member.clone(), self.keys.clone());
                         alive = Some(Box::pin(async move {
-                            let asked = tokio::time::timeout(ANSWER_LIMIT, member.version());
+                            let asked = tokio::time::timeout(ANSWER_LIMIT, member.revision(&keys));
                             match asked.await {
                                 Err(_) => Err(Fault::Away("no answer".to_owned())),
                                 Ok(Err(Fault::Away(why))) => Err(Fault::Away(why)),

@@ -207,17 +207,13 @@ impl Source {
         };
         self.is_of(&stream.member.endpoint, stream.cluster)?;
         let before = position.next_revision - 1;
-        if seen && stream.revision < before {
-            // This member may be late; the store may not.
-            match stream.member.revision(keys).await {
-                Ok(store) if store < before => {
-                    return Err(Ended::Behind { store, seen: before });
-                }
-                Ok(_) => {}
-                Err(fault) => return Ok(Err(fault)),
-            }
+        // A member that is cut off may not know it. One that is late is none the worse for it, as long
+        // as the store is not.
+        match stream.member.revision(keys).await {
+            Ok(store) if seen && store < before => Err(Ended::Behind { store, seen: before }),
+            Ok(_) => Ok(Ok(stream)),
+            Err(fault) => Ok(Err(fault)),
         }
-        Ok(Ok(stream))
     }
 }
 

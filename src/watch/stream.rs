@@ -136,8 +136,8 @@ impl Member {
         Ok(Stream { member, cluster, revision, answers, requests, progress_is_in_order })
     }
 
-    /// A sign of life: the member's version.
-    pub async fn version(&self) -> Result<String, Fault> {
+    /// The member's version.
+    async fn version(&self) -> Result<String, Fault> {
         let mut client = MaintenanceClient::new(self.channel.clone());
         match client.status(self.request(pb::StatusRequest {})).await {
             Ok(status) => Ok(status.into_inner().version),
@@ -165,7 +165,7 @@ impl Member {
         answer.map(tonic::Response::into_inner).map_err(|status| Fault::of(&status))
     }
 
-    /// The newest revision that there is, whoever is asked.
+    /// The newest revision that there is, whoever is asked: a sign of life of a majority.
     pub async fn revision(&self, keys: &Keys) -> Result<i64, Fault> {
         Ok(self.range(keys, 0, 1).await?.header.unwrap_or_default().revision)
     }

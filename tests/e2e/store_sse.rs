@@ -353,10 +353,10 @@ fn a_client_that_does_not_read_holds_nobody_up() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_member_without_a_leader_sends_its_clients_away() -> Result<()> {
+async fn a_member_without_a_majority_sends_its_clients_away() -> Result<()> {
     let mut members = Members::start(3).await?;
     let url = members.endpoints()[0].clone();
-    let mut events = Events::open(&url, "prefix=a/", &[])?;
+    let mut events = Events::open(&url, "prefix=a/&heartbeat=1", &[])?;
     events.any()?;
     members.kill_9(1)?;
     members.kill_9(2)?;
@@ -364,7 +364,18 @@ async fn a_member_without_a_leader_sends_its_clients_away() -> Result<()> {
     ensure!(event.name.as_deref() == Some("ended"), "{event:?}");
     ensure!(event.data == Some(json!({"reason": "etcdserver: no leader"})), "{event:?}");
     ensure!(events.0.ended()? == 0);
-    let (status, body) = curl(&[&format!("{url}/v3/watch/sse?prefix=a/")])?;
-    ensure!(status == 503 && body.contains("no leader"), "{status} {body}");
+    Ok(())
+}
+
+#[test]
+fn no_more_are_taken_than_the_listener_may_have() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let alone = Alone::new(dir.path(), "http")?.with("max-concurrent-streams", "1");
+    let _store = alone.start(dir.path())?;
+    let mut first = Events::open(&alone.url, "prefix=a/", &[])?;
+    first.any()?;
+    let url = format!("{}/v3/watch/sse?prefix=a/", alone.url);
+    let (status, body) = curl(&[&url])?;
+    ensure!(status == 429 && body.contains("too many requests"), "{status} {body}");
     Ok(())
 }

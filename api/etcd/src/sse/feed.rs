@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, pending};
 use keelson_client::change;
 use keelson_storage::watch::{Output, SharedEvent, WatchSpec, WatchStream};
 use serde_json::{Value, json};
@@ -39,6 +41,8 @@ pub(super) struct Feed {
     active: bool,
     leader: Interval,
     leaderless: Leaderless,
+    /// While a quorum is asked whether this member still hears of everything.
+    asking: Option<BoxFuture<'static, Result<(), FaceError>>>,
     stop: CancellationToken,
     phase: Phase,
 }
@@ -64,6 +68,7 @@ impl Feed {
             active: true,
             leader: tokio::time::interval(face.config().leaderless_max / 4),
             leaderless: Leaderless::default(),
+            asking: None,
             stop,
             phase: Phase::Begins,
             face,
@@ -102,8 +107,22 @@ impl Feed {
                     if let Some(stream) = &mut self.stream {
                         stream.request_progress();
                     }
+                    if self.asking.is_none() {
+                        self.asking = Some(asked(self.face.clone()).boxed());
+                    }
                     if !std::mem::take(&mut self.active) {
                         return Some(self.sign_of_life().into());
+                    }
+                }
+                answer = async {
+                    match &mut self.asking {
+                        Some(asking) => asking.await,
+                        None => pending().await,
+                    }
+                } => {
+                    self.asking = None;
+                    if answer.is_err() {
+                        return Some(self.end(&FaceError::NoLeader).into());
                     }
                 }
                 () = signal.ready() => {}
@@ -264,4 +283,10 @@ impl Feed {
         self.phase = Phase::Over;
         format!("event: ended\ndata: {}\n\n", json!({ "reason": error.to_string() }))
     }
+}
+
+/// Whether a quorum answers: a member that is cut off may not know it.
+async fn asked(face: EtcdFace) -> Result<(), FaceError> {
+    let limit = face.config().leaderless_max;
+    tokio::time::timeout(limit, face.read_index()).await.unwrap_or(Err(FaceError::TimedOut))
 }
