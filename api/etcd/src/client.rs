@@ -30,6 +30,9 @@ use crate::server::Certificate;
 /// Of gRPC's frame around a message.
 const PREFIX_BYTES: usize = 5;
 
+/// Larger answers are encoded, and what they were made of is freed, where no other client waits.
+const LARGE_BYTES: usize = 256 << 10;
+
 /// The client of one connection.
 pub(crate) struct Client {
     site: Arc<Site>,
@@ -195,9 +198,16 @@ where
     let Ok(prefix) = u32::try_from(length) else {
         return Err(Status::resource_exhausted("an answer of more than 4 GiB"));
     };
-    let mut out = BytesMut::with_capacity(PREFIX_BYTES + length);
-    out.put_u8(0);
-    out.put_u32(prefix);
-    answer.encode_raw(&mut out);
-    Ok(out.freeze())
+    let encode = move || {
+        let mut out = BytesMut::with_capacity(PREFIX_BYTES + length);
+        out.put_u8(0);
+        out.put_u32(prefix);
+        answer.encode_raw(&mut out);
+        out.freeze()
+    };
+    if length < LARGE_BYTES {
+        return Ok(encode());
+    }
+    let encoded = tokio::task::spawn_blocking(encode).await;
+    encoded.map_err(|error| Status::internal(error.to_string()))
 }
