@@ -91,31 +91,44 @@ impl Leases {
     pub(crate) fn answer_here(
         &self,
         question: Question,
-        id: i64,
-    ) -> BoxFuture<'static, pb::KeepAliveReply> {
+        ids: Vec<i64>,
+    ) -> BoxFuture<'static, Vec<pb::KeepAliveReply>> {
         let leases = self.clone();
         async move {
-            loop {
+            let mut replies = vec![reply(Fate::NotLeader, 0); ids.len()];
+            let mut open: Vec<(usize, i64)> = ids.into_iter().enumerate().collect();
+            while !open.is_empty() {
                 let asked = Moment::now().since_start();
-                let Some(term) = leases.proven().await else { return reply(Fate::NotLeader, 0) };
+                let Some(term) = leases.proven().await else { break };
                 failpoint!(await beforeCheckpointInLeaseRenew);
-                let answered = match question {
-                    Question::Renew => leases.renew(id, term, asked),
-                    Question::Remaining => leases.remaining(id, term, asked),
-                };
-                match answered {
-                    Answer::Is(reply) => return reply,
-                    Answer::AskAgain => {}
-                    Answer::CheckpointFirst(checkpoint) => {
-                        let op =
-                            LeaseCheckpoints { checkpoints: vec![checkpoint], leader_term: term };
-                        if !leases.propose(Op::LeaseCheckpoints(op)).await {
-                            return reply(Fate::NotLeader, 0);
+                let mut checkpoints = Vec::new();
+                open.retain(|(place, id)| {
+                    let answer = match question {
+                        Question::Renew => leases.renew(*id, term, asked),
+                        Question::Remaining => leases.remaining(*id, term, asked),
+                    };
+                    match answer {
+                        Answer::Is(reply) => replies[*place] = reply,
+                        Answer::AskAgain => return true,
+                        Answer::CheckpointFirst(checkpoint) => {
+                            checkpoints.push(checkpoint);
+                            return true;
                         }
-                        leases.with_deadlines(|expiry| expiry.checkpointed(&checkpoint));
                     }
+                    false
+                });
+                if checkpoints.is_empty() {
+                    continue;
                 }
+                let op = LeaseCheckpoints { checkpoints: checkpoints.clone(), leader_term: term };
+                if !leases.propose(Op::LeaseCheckpoints(op)).await {
+                    break;
+                }
+                leases.with_deadlines(|expiry| {
+                    checkpoints.iter().for_each(|checkpoint| expiry.checkpointed(checkpoint));
+                });
             }
+            replies
         }
         .boxed()
     }
@@ -183,17 +196,20 @@ impl Leases {
         act(expiry)
     }
 
-    /// Asks whoever leads, for as long as `patience`: an election may be on.
+    /// Asks whoever leads, for as long as `patience`: an election may be on. An answer for each.
     pub(crate) async fn ask(
         &self,
         question: Question,
-        id: i64,
+        ids: Vec<i64>,
         mut leadership: watch::Receiver<Leadership>,
         peers: &Peers,
         patience: Duration,
-    ) -> Result<i64, LeaseError> {
+    ) -> Vec<Result<i64, LeaseError>> {
         let begun = Moment::now();
+        let mut answers = vec![Err(LeaseError::NoLeader); ids.len()];
+        let mut open: Vec<(usize, i64)> = ids.into_iter().enumerate().collect();
         loop {
+            let ids = open.iter().map(|(_, id)| *id).collect();
             let now = *leadership.borrow_and_update();
             let asked = async {
                 match now.leader {
@@ -201,30 +217,37 @@ impl Leases {
                         if question == Question::Remaining {
                             failpoint!(await beforeLookupWhenLeaseTimeToLive);
                         }
-                        Some(self.answer_here(question, id).await)
+                        Some(self.answer_here(question, ids).await)
                     }
-                    Some(leader) => peers.lease(question, leader, id).await.ok(),
+                    Some(leader) => peers.leases(question, leader, ids).await.ok(),
                     None => None,
                 }
             };
             // Who was asked may never answer, and another leads by now.
-            let reply = tokio::select! {
-                reply = asked => reply,
+            let replies = tokio::select! {
+                replies = asked => replies,
                 changed = leadership.changed() => match changed {
                     Ok(()) => continue,
-                    Err(_) => return Err(LeaseError::Stopped),
+                    Err(_) => {
+                        open.iter().for_each(|(place, _)| answers[*place] = Err(LeaseError::Stopped));
+                        return answers;
+                    }
                 },
             };
-            match reply.as_ref().map(pb::KeepAliveReply::fate) {
-                Some(Fate::Renewed) => return Ok(reply.unwrap_or_default().ttl_seconds),
-                Some(Fate::NotFound) => return Err(LeaseError::NotFound),
-                Some(Fate::NotLeader) | None if begun.age() >= patience => {
-                    return Err(LeaseError::NoLeader);
-                }
-                Some(Fate::NotLeader) | None => {
-                    let _ = Runtime::timeout(RETRY_PAUSE, leadership.changed()).await;
-                }
+            let mut replies = replies.unwrap_or_default().into_iter();
+            open.retain(|(place, _)| {
+                let reply = replies.next().unwrap_or_default();
+                answers[*place] = match reply.fate() {
+                    Fate::Renewed => Ok(reply.ttl_seconds),
+                    Fate::NotFound => Err(LeaseError::NotFound),
+                    Fate::NotLeader => return true,
+                };
+                false
+            });
+            if open.is_empty() || begun.age() >= patience {
+                return answers;
             }
+            let _ = Runtime::timeout(RETRY_PAUSE, leadership.changed()).await;
         }
     }
 }

@@ -24,6 +24,7 @@ mod proofs;
 mod proposals;
 mod propose;
 mod reads;
+mod renewals;
 mod rounds;
 pub mod runtime;
 mod slice;

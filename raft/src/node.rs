@@ -26,6 +26,7 @@ use crate::pressure::{self, Pressure};
 use crate::proposals::Proposals;
 use crate::propose::{Proposer, Work};
 use crate::reads::Reader;
+use crate::renewals::Renewals;
 use crate::start;
 use crate::status::Status;
 use crate::timeline::{RoleChange, Timeline};
@@ -62,6 +63,7 @@ pub(crate) struct Inner {
     pub(crate) pressure: Pressure,
     pub(crate) readers: mpsc::Sender<Reader>,
     pub(crate) leases: Leases,
+    pub(crate) renewals: Renewals,
     pub(crate) peers: Peers,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) timeline: Timeline,
@@ -122,27 +124,24 @@ impl Node {
 
     /// Renews a lease; its time to live in seconds.
     pub async fn renew_lease(&self, id: i64) -> Result<i64, LeaseError> {
-        self.ask_of_lease(Question::Renew, id).await
+        self.inner.renewals.renew(id).await
     }
 
     /// Seconds that are left of a lease, as the leader knows.
     pub async fn lease_remaining(&self, id: i64) -> Result<i64, LeaseError> {
-        self.ask_of_lease(Question::Remaining, id).await
+        let inner = self.inner.clone();
+        let asked = self.on_own_threads(async move {
+            let (leadership, peers) = (inner.leadership.clone(), &inner.peers);
+            let ids = vec![id];
+            inner.leases.ask(Question::Remaining, ids, leadership, peers, peers.limit).await
+        });
+        let answer = asked.await.and_then(|answers| answers.into_iter().next());
+        answer.unwrap_or(Err(LeaseError::Stopped))
     }
 
     /// All leases this member knows; where it leads, the first to end first.
     pub fn leases(&self) -> Vec<i64> {
         self.inner.leases.list()
-    }
-
-    async fn ask_of_lease(&self, question: Question, id: i64) -> Result<i64, LeaseError> {
-        let inner = self.inner.clone();
-        self.on_own_threads(async move {
-            let (leadership, peers) = (inner.leadership.clone(), &inner.peers);
-            inner.leases.ask(question, id, leadership, peers, peers.limit).await
-        })
-        .await
-        .unwrap_or(Err(LeaseError::Stopped))
     }
 
     /// Whether the log holds this very entry, or did until it was released.

@@ -40,18 +40,23 @@ impl Peers {
         self.call(leader, Kind::ReadIndex, &pb::TimeToLive { id: 0 }).await
     }
 
-    /// Asks the leader to renew a lease, or what is left of it.
-    pub(crate) async fn lease(
+    /// Asks the leader to renew leases, or what is left of them.
+    pub(crate) async fn leases(
         &self,
         question: Question,
         leader: u64,
-        id: i64,
-    ) -> io::Result<pb::KeepAliveReply> {
-        match question {
-            Question::Renew => self.call(leader, Kind::KeepAlive, &pb::KeepAlive { id }).await,
-            Question::Remaining => {
-                self.call(leader, Kind::TimeToLive, &pb::TimeToLive { id }).await
-            }
+        ids: Vec<i64>,
+    ) -> io::Result<Vec<pb::KeepAliveReply>> {
+        let kind = match question {
+            Question::Renew => Kind::KeepAlive,
+            Question::Remaining => Kind::TimeToLive,
+        };
+        let count = ids.len();
+        let answer = self.call(leader, kind, &pb::KeepAlive { ids }).await;
+        let replies = answer.map(|answer: pb::KeepAliveReplies| answer.replies)?;
+        match replies.len() == count {
+            true => Ok(replies),
+            false => Err(io::Error::other("not as many answers as questions")),
         }
     }
 

@@ -33,6 +33,7 @@ use crate::proofs::Proofs;
 use crate::proposals::Proposals;
 use crate::propose::{Propose, Proposer, ProposerTask, Work};
 use crate::reads::ReadsTask;
+use crate::renewals::{Renewals, RenewalsTask};
 use crate::rounds::QUEUE_WAITERS;
 use crate::runtime::{Runtime, current};
 use crate::succession::{QUEUE_ENDS, Succession};
@@ -176,6 +177,14 @@ async fn assemble(
         patience: config.request_timeout(),
     };
     drop(Runtime::spawn(task.run(reads)));
+    let (renewals, waiting) = Renewals::new();
+    let task = RenewalsTask {
+        leases: leases.clone(),
+        peers: peers.clone(),
+        leadership: leadership.clone(),
+        patience: config.request_timeout(),
+    };
+    drop(Runtime::spawn(task.run(waiting)));
     let transfer = Transfer {
         raft: raft.clone(),
         leadership: leadership.clone(),
@@ -291,6 +300,7 @@ async fn assemble(
         pressure,
         readers,
         leases,
+        renewals,
         peers,
         leadership,
         timeline,

@@ -289,20 +289,16 @@ impl Service {
                 Ok(reply(frame.call, &message))
             }
             Kind::KeepAlive => {
-                let keep_alive: pb::KeepAlive = frame.decode()?;
+                let wanted: pb::KeepAlive = frame.decode()?;
                 failpoint!(await beforeServeHTTPLeaseRenew);
-                Ok(reply(
-                    frame.call,
-                    &self.leases.answer_here(Question::Renew, keep_alive.id).await,
-                ))
+                let replies = self.leases.answer_here(Question::Renew, wanted.ids).await;
+                Ok(reply(frame.call, &pb::KeepAliveReplies { replies }))
             }
             Kind::TimeToLive => {
-                let wanted: pb::TimeToLive = frame.decode()?;
+                let wanted: pb::KeepAlive = frame.decode()?;
                 failpoint!(await beforeLookupWhenForwardLeaseTimeToLive);
-                Ok(reply(
-                    frame.call,
-                    &self.leases.answer_here(Question::Remaining, wanted.id).await,
-                ))
+                let replies = self.leases.answer_here(Question::Remaining, wanted.ids).await;
+                Ok(reply(frame.call, &pb::KeepAliveReplies { replies }))
             }
             Kind::Vacancy => {
                 let agreed = self.succession.agrees(frame.decode()?).await?;
