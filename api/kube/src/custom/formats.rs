@@ -64,6 +64,11 @@ pattern!(
 );
 pattern!(SCALA_DURATION, r"((\d+)\s*([A-Za-zµ]+))");
 
+/// Whether texts of this format are checked; others are taken as they are.
+pub(crate) fn is_known(format: &str) -> bool {
+    find(format).is_some()
+}
+
 /// Whether a text has the format; unknown formats hold for every text.
 pub(crate) fn holds(format: &str, text: &str) -> bool {
     find(format).is_none_or(|check| check(text))

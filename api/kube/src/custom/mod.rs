@@ -26,6 +26,7 @@ mod schema;
 mod structural;
 mod typed;
 mod valid;
+pub(crate) mod warnings;
 
 pub(crate) use check::go_float;
 pub(crate) use columns::table;

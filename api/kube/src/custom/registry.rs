@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::definition::{Definition, Served, compare_versions};
 use crate::discovery::Document;
-use crate::kinds::{Generation, Kind, Selectable, Subresource};
+use crate::kinds::{Generation, Hooks, Kind, Selectable, Subresource};
 use crate::openapi::Packed;
 
 /// What is behind an entry at the moment.
@@ -216,6 +216,7 @@ fn make_entry(served: &Arc<Served>) -> Kind {
         has_status: version.has_status,
         generation: Generation::OnAnyChangeButMetadata,
         unconditional_update: false,
+        hooks: Hooks { warnings: super::warnings::object, ..Hooks::NONE },
         custom: Some(slot),
         ..Kind::DEFAULT
     }

@@ -26,10 +26,7 @@ pub(super) fn object(
     let read = read.and_then(|value| match value {
         Value::Object(_) => Ok(value),
         other => {
-            let text = format!(
-                "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
-                go_name(&other)
-            );
+            let text = no_object(&other);
             Err(Broken { text, syntax: true })
         }
     });
@@ -48,6 +45,9 @@ pub(super) fn object(
 
 /// Checks a value that was made here, such as a patch's result.
 pub(super) fn value(kind: &Kind, served: &Served, value: Value) -> Result<Decoded, DecodeError> {
+    if !value.is_object() {
+        return Err(DecodeError::Plain(no_object(&value)));
+    }
     let whole = finish(Ok(value), State::default(), (kind.group, kind.version, kind.kind), b"")?;
     shaped(kind, served, whole)
 }
@@ -82,6 +82,13 @@ pub(crate) fn metadata(value: Value, path: &str) -> Result<(Value, Vec<String>),
         (Err(_), Some(why)) => Err(why),
         (Err(error), None) => Err(error.to_string()),
     }
+}
+
+fn no_object(value: &Value) -> String {
+    format!(
+        "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+        go_name(value)
+    )
 }
 
 fn go_name(value: &Value) -> &'static str {

@@ -19,6 +19,8 @@ pub struct Hooks {
     pub validate_update: fn(&Value, &Value, &str, &mut Errors),
     /// Rules for a new object only.
     pub validate_create: fn(&Value, &mut Errors),
+    /// What a client is told of a new object, or of a change.
+    pub warnings: fn(&Value, Option<&Value>) -> Vec<String>,
     /// What a delete adds so that the object stays until somebody has cleaned up after it.
     pub hold_deletion: fn(&mut Value),
     /// What the first delete of an object with finalizers changes.
@@ -34,6 +36,7 @@ impl Hooks {
         validate: |_, _| {},
         validate_update: |_, _, _, _| {},
         validate_create: |_, _| {},
+        warnings: |_, _| Vec::new(),
         hold_deletion: |_| {},
         prepare_deletion: |_| {},
     };

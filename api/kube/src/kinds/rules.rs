@@ -165,11 +165,8 @@ pub(super) const CSI_DRIVER: Hooks = Hooks { default: storage::csi_driver, ..Hoo
 
 pub(super) const WEBHOOKS: Hooks = Hooks { default: others::webhooks, ..Hooks::NONE };
 
-pub(super) const ADMISSION_POLICY: Hooks = Hooks {
-    default: others::admission_policy,
-    validate: valid::policies::policy,
-    ..Hooks::NONE
-};
+pub(super) const ADMISSION_POLICY: Hooks =
+    Hooks { default: others::admission_policy, validate: valid::policies::policy, ..Hooks::NONE };
 
 pub(super) const FLOW_SCHEMA: Hooks = Hooks { default: others::flow_schema, ..Hooks::NONE };
 
@@ -182,6 +179,7 @@ pub(super) const DEFINITION: Hooks = Hooks {
     validate: custom::valid_definition,
     validate_create: custom::valid_new_definition,
     validate_update: custom::valid_definition_update,
+    warnings: custom::warnings::definition,
     hold_deletion: custom::hold_deletion,
     ..Hooks::NONE
 };

@@ -58,7 +58,7 @@ fn common(kind: &Kind, metadata: &Value, errors: &mut Errors) {
     labels(&metadata["labels"], "metadata.labels", errors);
     annotations(&metadata["annotations"], "metadata.annotations", errors);
     owners(&metadata["ownerReferences"], errors);
-    finalizers(&metadata["finalizers"], errors);
+    finalizers(kind, &metadata["finalizers"], errors);
 }
 
 fn name_errors(kind: &Kind, name: &str, prefix: bool) -> Vec<String> {
@@ -139,14 +139,15 @@ fn owners(list: &Value, errors: &mut Errors) {
     }
 }
 
-fn finalizers(list: &Value, errors: &mut Errors) {
+fn finalizers(kind: &Kind, list: &Value, errors: &mut Errors) {
     let path = "metadata.finalizers";
     let names: Vec<&str> =
         list.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     for name in &names {
         errors.all_invalid(path, name, names::qualified(name));
         let known = matches!(*name, "orphan" | "foregroundDeletion" | "kubernetes");
-        if !known && !name.contains('/') {
+        // Others may call theirs as they like; they are warned.
+        if !known && !name.contains('/') && kind.custom.is_none() {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
             errors.invalid(path, *name, why);
         }

@@ -103,6 +103,7 @@ async fn store_named(
     if !errors.is_empty() {
         return Err(Status::invalid(call.kind_name(), name, &errors));
     }
+    call.admission_warnings.lock().extend((kind.hooks.warnings)(&object, None));
     admission::validate(&admission, &object).await?;
     let bytes = stored_bytes(&conversion::stored(&call.cx, kind, &object).await?);
     let key = call.key(name);

@@ -97,6 +97,7 @@ pub(crate) async fn guarded_update(
         if !errors.is_empty() {
             return Err(Status::invalid(call::kind_name(kind), name, &errors));
         }
+        call.admission_warnings.lock().extend((kind.hooks.warnings)(&new, Some(&old)));
         admission::validate(&admission, &new).await?;
         if deletion::is_due(kind, &new) && !same(&new, &old) {
             if dry_run {
