@@ -83,6 +83,42 @@ fn policies_refuse_and_warn() -> Result<()> {
     Ok(())
 }
 
+const MUTATION: &str = r#"
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: label.example.com}
+spec:
+  reinvocationPolicy: Never
+  matchConstraints:
+    resourceRules:
+    - {apiGroups: [apps], apiVersions: [v1], operations: [CREATE], resources: [deployments]}
+  mutations:
+  - patchType: ApplyConfiguration
+    applyConfiguration: {expression: 'Object{metadata: Object.metadata{labels: {"who": request.userInfo.username}}, spec: Object.spec{replicas: object.spec.replicas + 1}}'}
+  - patchType: JSONPatch
+    jsonPatch: {expression: '[JSONPatch{op: "add", path: "/metadata/labels/" + jsonpatch.escapeKey("example.com/x"), value: "y"}]'}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: label}
+spec: {policyName: label.example.com}
+"#;
+
+#[test]
+fn policies_change() -> Result<()> {
+    let cluster = start()?;
+    cluster.apply(MUTATION)?;
+    let path = "-o=jsonpath={.metadata.labels}{.spec.replicas}";
+    let made = wait::until("the policy", SEEN_MAX, || {
+        let create = ["create", "--dry-run=server", "-f", "-", path];
+        let made = cluster.kubectl_with(&create, DEPLOYMENT)?.ok()?;
+        Ok(made.contains("who").then_some(made))
+    })?;
+    let wanted = r#"{"a":"b","example.com/x":"y","who":"kubernetes-admin"}4"#;
+    ensure!(made == wanted, "{made}");
+    Ok(())
+}
+
 fn configuration(kind: &str, webhook: &Webhook, more: &str) -> String {
     let Webhook { url, ca_bundle } = webhook;
     format!(

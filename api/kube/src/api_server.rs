@@ -74,6 +74,7 @@ impl ApiServer {
                 caches,
                 definitions,
                 policies: Policies::default(),
+                mutating_policies: Policies::default(),
                 tokens,
                 rbac,
                 nodes: NodeAuthorizer::new(bootstrap::rbac::node_rules()),

@@ -25,6 +25,7 @@ pub(crate) struct Context {
     pub(crate) definitions: Registry,
     /// Admission policies, compiled.
     pub(crate) policies: Policies,
+    pub(crate) mutating_policies: Policies,
     pub(crate) tokens: Tokens,
     pub(crate) rbac: Rbac,
     pub(crate) nodes: NodeAuthorizer,

@@ -75,6 +75,7 @@ const PLUGINS: &[Plugin] = &[
     priority::ENTRY,
     default_toleration_seconds::ENTRY,
     rbac_escalation::ENTRY,
+    dynamic::mutating_policy::ENTRY,
     dynamic::webhooks::MUTATING,
     dynamic::policy::ENTRY,
     dynamic::webhooks::VALIDATING,

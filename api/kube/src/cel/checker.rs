@@ -171,7 +171,7 @@ impl Checker {
             Node::Has { of, field } => {
                 let (ty, cost) = self.node(of);
                 self.field(expr.at, &ty, field);
-                (Type::Bool, cost.saturating_add(1))
+                (Type::Bool, cost)
             }
             Node::Call { function, target, arguments } => {
                 self.call(expr, function, target.as_deref(), arguments)
@@ -510,7 +510,8 @@ impl Checker {
         }
         let filter_cost = filter.map_or(0, |(_, (_, c))| c);
         let (gives, own) = match l.kind {
-            Kind::All | Kind::Exists => (Type::Bool, 3),
+            Kind::All => (Type::Bool, 3),
+            Kind::Exists => (Type::Bool, 4),
             Kind::ExistsOne => (Type::Bool, 3),
             Kind::Filter => (Type::List(Arc::new(item), size), 12),
             Kind::List => (Type::List(Arc::new(made), size), 12),
@@ -585,7 +586,7 @@ fn receives(function: &str, of: Option<&Type>) -> bool {
 fn function_cost(function: &str, types: &[Type]) -> u64 {
     let size = |at: usize| types.get(at).map_or(1, Type::size);
     match function {
-        "startsWith" | "endsWith" => tenth(size(1)),
+        "startsWith" | "endsWith" => tenth(size(0)),
         "contains" => tenth(size(0)).saturating_mul(tenth(size(1))),
         "matches" => tenth(size(0).saturating_add(1)).saturating_mul(size(1).div_ceil(4).max(1)),
         "find" | "findAll" => tenth(size(0)).saturating_mul(size(1).div_ceil(4).max(1)),

@@ -74,8 +74,8 @@ impl<'a> Evaluation<'a> {
                 select(&value, field, *optional)
             }
             Node::Has { of, field } => {
+                // Looking is free; getting to the place is not.
                 let value = self.run(of)?;
-                self.spend(1)?;
                 match &value {
                     Value::Map(map) => Ok(Value::Bool(map.field(field).is_some())),
                     Value::Optional(None) => Ok(Value::Bool(false)),
@@ -92,7 +92,9 @@ impl<'a> Evaluation<'a> {
                 self.call(function, target.as_deref(), arguments)
             }
             Node::List(items) => {
-                self.spend(10)?;
+                if !is_constant(expr) {
+                    self.spend(10)?;
+                }
                 let mut all = Vec::with_capacity(items.len());
                 for (item, optional) in items {
                     match (self.run(item)?, optional) {
@@ -103,7 +105,9 @@ impl<'a> Evaluation<'a> {
                 Ok(Value::list(all))
             }
             Node::Map(entries) => {
-                self.spend(30)?;
+                if !is_constant(expr) {
+                    self.spend(30)?;
+                }
                 let mut all = Vec::with_capacity(entries.len());
                 for (key, value, optional) in entries {
                     let key = self.run(key)?;
@@ -211,6 +215,35 @@ impl<'a> Evaluation<'a> {
             }
             _ => {}
         }
+        match (function, arguments) {
+            // What is constant was worked out before.
+            (
+                "int" | "uint" | "double" | "bool" | "bytes" | "string" | "duration" | "timestamp",
+                [Expr { node: Node::Literal(value), .. }],
+            ) if target.is_none() => {
+                let before = self.spent;
+                let made = library::call(self, function, std::slice::from_ref(value));
+                self.spent = before;
+                return made;
+            }
+            ("@in", [item, list]) if is_constant(list) => {
+                let item = self.run(item)?;
+                let list = self.run(list)?;
+                let before = self.spent;
+                let made = library::call(self, function, &[item, list]);
+                self.spent = before;
+                return made;
+            }
+            // A name in brackets is part of the step.
+            ("_[_]", [of, Expr { node: Node::Ident(name), .. }]) => {
+                let of = self.run(of)?;
+                let before = self.spent;
+                let at = self.variable(name)?;
+                self.spent = before;
+                return library::call(self, function, &[of, at]);
+            }
+            _ => {}
+        }
         if let Some(name) = target.and_then(namespace)
             && library::is_namespaced(name, function)
         {
@@ -276,12 +309,16 @@ impl<'a> Evaluation<'a> {
         let mut entries = Vec::new();
         let mut found = 0usize;
         let mut failed = None;
+        // What a turn of the loop costs beside its own expressions: the condition to go on.
+        let again = match l.kind {
+            Kind::All => 2,
+            Kind::Exists => 3,
+            _ => 0,
+        };
+        let mut rest = items.len();
         for (key, value) in items {
-            // The loop's own condition, step and result.
-            self.spend(match l.kind {
-                Kind::All | Kind::Exists => 2,
-                _ => 1,
-            })?;
+            rest -= 1;
+            self.spend(again)?;
             let locals = match &l.second {
                 Some(second) => {
                     vec![(l.first.clone(), key.clone()), (second.clone(), value.clone())]
@@ -298,13 +335,18 @@ impl<'a> Evaluation<'a> {
             }
             match l.kind {
                 Kind::Filter => {
+                    self.spend(13)?;
                     list.push(if of_map { key } else { value });
                     continue;
                 }
                 Kind::All | Kind::Exists => {
                     let decides = l.kind == Kind::Exists;
+                    self.spend(1)?;
                     match self.scoped(locals, &l.step) {
-                        Ok(Value::Bool(v)) if v == decides => return Ok(Value::Bool(decides)),
+                        Ok(Value::Bool(v)) if v == decides => {
+                            self.spend(if rest > 0 { again + 1 } else { 1 })?;
+                            return Ok(Value::Bool(decides));
+                        }
                         Ok(Value::Bool(_)) => {}
                         Ok(_) => failed = failed.or(Some(error("no such overload"))),
                         Err(EvalError::Budget) => return Err(EvalError::Budget),
@@ -320,15 +362,29 @@ impl<'a> Evaluation<'a> {
             }
             let made = self.scoped(locals, &l.step)?;
             match l.kind {
-                Kind::ExistsOne => found += usize::from(made == Value::Bool(true)),
-                Kind::Map => entries.push((key, made)),
+                Kind::ExistsOne if made == Value::Bool(true) => {
+                    self.spend(2)?;
+                    found += 1;
+                }
+                Kind::ExistsOne => {}
+                Kind::Map => {
+                    self.spend(3)?;
+                    entries.push((key, made));
+                }
                 Kind::Entries => match made {
-                    Value::Map(map) => entries.extend(map.entries().iter().cloned()),
+                    Value::Map(map) => {
+                        self.spend(2)?;
+                        entries.extend(map.entries().iter().cloned());
+                    }
                     _ => return Err(error("no such overload")),
                 },
-                _ => list.push(made),
+                _ => {
+                    self.spend(12)?;
+                    list.push(made);
+                }
             }
         }
+        self.spend(if l.kind == Kind::ExistsOne { 2 } else { 1 })?;
         if let Some(failed) = failed {
             return Err(failed);
         }
@@ -349,6 +405,18 @@ impl<'a> Evaluation<'a> {
         } else {
             self.spend(1)
         }
+    }
+}
+
+/// Whether an expression is made of literals only.
+fn is_constant(expr: &Expr) -> bool {
+    match &expr.node {
+        Node::Literal(_) => true,
+        Node::List(items) => items.iter().all(|(i, optional)| !optional && is_constant(i)),
+        Node::Map(entries) => {
+            entries.iter().all(|(k, v, optional)| !optional && is_constant(k) && is_constant(v))
+        }
+        _ => false,
     }
 }
 

@@ -123,3 +123,68 @@ fn loops_cost_and_are_cut_off() {
     let (result, _) = twice.run(&variables, 3);
     assert_eq!(result, Err(super::EvalError::Budget));
 }
+
+/// What evaluations cost, to the unit.
+// upstream: apiextensions-apiserver, pkg/apiserver/schema/cel/celcoststability_test.go
+#[test]
+fn costs_are_those_of_the_api_server() {
+    let text = "Rook takes 👑";
+    let object = json!({"val1": text, "n": 5, "f": 10.0, "array": [1, 1, 2, 2, 3, 3, 4, 5],
+        "l1": [1, 2, 3], "l2": [1, 2, 3], "s1": ["a", "b", "c"], "m": {"a": 1, "b": 2},
+        "b1": "QUI=", "enumStr": "Pending", "a1": {"b1": {"c1": 4}}});
+    let variables = Variables::default().with("self", Value::of_json(&object));
+    for (expression, cost) in [
+        ("double(self.n) < 10.0", 4),
+        ("double(5) < 10.0", 1),
+        ("self.val1.startsWith('Rook')", 4),
+        ("!self.val1.startsWith('knight')", 5),
+        ("self.val1.matches('^[^0-9]*$')", 8),
+        ("!self.val1.matches('^[0-9]*$')", 7),
+        ("size(self.val1) == 12", 4),
+        ("self.val1.charAt(3) == 'k'", 4),
+        ("self.val1.indexOf('o') == 1", 4),
+        ("self.val1.replace(' ', 'x') == 'Rookxtakesx👑'", 7),
+        ("self.val1.split(' ') == ['Rook', 'takes', '👑']", 6),
+        ("self.val1.substring(5) == 'takes 👑'", 5),
+        ("self.val1.substring(4, 10).trim() == 'takes'", 6),
+        ("self.val1.upperAscii() == 'ROOK TAKES 👑'", 6),
+        ("self.val1.lowerAscii() == self.val1.lowerAscii()", 10),
+        ("self.enumStr == 'Pending'", 3),
+        ("self.enumStr in ['Pending', 'Available']", 2),
+        ("1 in self.l1", 5),
+        ("self.l2[0] in self.l1", 8),
+        ("!(0 in self.l1)", 6),
+        ("self.l1 + self.l2 == [1, 2, 3, 1, 2, 3]", 6),
+        ("self.l1 + [4, 5] == [1, 2, 3, 4, 5]", 4),
+        ("has(self.l1)", 1),
+        ("has(self.l1) && has(self.l2)", 2),
+        ("has(self.a1.b1.c1)", 3),
+        ("sets.contains(self.s1, ['a'])", 6),
+        ("sets.equivalent(self.s1, ['a', 'b', 'c'])", 21),
+        ("sets.intersects(self.s1, ['a'])", 6),
+        ("self.m == {'a': 1, 'b': 2}", 3),
+        ("'a' in self.m", 3),
+        ("self.m.all(k, self.m[k] > 0)", 17),
+        ("!self.m.exists(k, self.m[k] == 3)", 20),
+        ("self.m.exists_one(k, self.m[k] == 2)", 14),
+        ("size(self.m.filter(k, self.m[k] > 1)) == 1", 26),
+        ("self.m.all(k, v, v > 0)", 13),
+        ("self.m.transformMap(k, v, v > 1, v + 1).size() == 1", 14),
+        ("self.m.transformMap(k, v, v + 1).size() == 2", 15),
+        ("self.m.transformMapEntry(k, v, {k + '2': v + 1}).size() == 2", 77),
+        ("2 in self.array", 10),
+        ("self.array.all(e, e > 0)", 43),
+        ("self.array.exists(e, e > 2)", 36),
+        ("self.array.exists_one(e, e > 4)", 22),
+        ("!self.array.all(e, e < 2)", 21),
+        ("!self.array.exists(e, e < 0)", 52),
+        ("size(self.array.filter(e, e%2 == 0)) == 3", 68),
+        ("self.array.map(e, e * 20).filter(e, e > 50).exists(e, e == 60)", 194),
+        ("self.array.transformList(i, e, e > 2, e * 2).size() > 0", 77),
+        ("self.array.transformList(i, e, e * 2).size() > 0", 117),
+    ] {
+        let program = Program::compile(expression, &[("self", Type::Dyn)]).unwrap();
+        let (result, spent) = program.run(&variables, 1_000_000);
+        assert_eq!((result, spent), (Ok(Value::Bool(true)), cost), "{expression}");
+    }
+}

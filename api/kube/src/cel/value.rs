@@ -115,6 +115,37 @@ impl Value {
         }
     }
 
+    /// The value in JSON, as Kubernetes writes values of its type.
+    pub(crate) fn to_json(&self) -> Json {
+        match self {
+            Value::Null | Value::Optional(None) => Json::Null,
+            Value::Bool(v) => Json::from(*v),
+            Value::Int(n) => Json::from(*n),
+            Value::Uint(n) => Json::from(*n),
+            Value::Double(n) => Json::from(*n),
+            Value::Text(text) | Value::Type(text) | Value::Format(text) => Json::from(&**text),
+            Value::Bytes(bytes) => {
+                use base64::Engine as _;
+                Json::from(base64::engine::general_purpose::STANDARD.encode(bytes))
+            }
+            Value::List(items) => items.iter().map(Value::to_json).collect(),
+            Value::Map(map) => {
+                let key = |key: &Value| match key.to_json() {
+                    Json::String(text) => text,
+                    other => other.to_string(),
+                };
+                Json::Object(map.entries.iter().map(|(k, v)| (key(k), v.to_json())).collect())
+            }
+            Value::Duration(_) | Value::Timestamp(_) => Json::from(super::library::shown(self)),
+            Value::Optional(Some(inner)) => inner.to_json(),
+            Value::Quantity(q) => Json::from(q.to_string()),
+            Value::Ip(ip) => Json::from(ip.to_string()),
+            Value::Cidr(net) => Json::from(net.to_string()),
+            Value::Url(url) => Json::from(url.text.as_str()),
+            Value::Semver(_) => Json::Null,
+        }
+    }
+
     /// The name of the value's type.
     pub(crate) fn type_name(&self) -> &str {
         match self {

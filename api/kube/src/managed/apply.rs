@@ -65,6 +65,12 @@ pub(crate) fn applied(
     Ok(new)
 }
 
+/// An object with what another one names laid over it; nobody's ownership changes.
+pub(crate) fn laid_over(kind: &Kind, live: &Value, config: &Value) -> Option<Value> {
+    let served = kind.served();
+    root(kind, served.as_deref()).map(|shape| merged(shape, Some(live), config))
+}
+
 fn refuse_ambiguous(kind: &Kind, shape: Shape<'_>, config: &Value) -> Result<(), Status> {
     let problems = fields::problems(shape, config);
     if problems.is_empty() {

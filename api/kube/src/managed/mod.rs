@@ -19,7 +19,7 @@ mod shape;
 mod tests;
 mod update;
 
-pub(crate) use apply::applied;
+pub(crate) use apply::{applied, laid_over};
 pub(crate) use entries::without_times;
 pub(crate) use manager::{Manager, Ownership};
 pub(crate) use update::updated;

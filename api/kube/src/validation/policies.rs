@@ -30,7 +30,29 @@ pub(crate) fn policy(object: &Value, errors: &mut Errors) {
             }
         }
     }
+    for (at, mutation) in spec["mutations"].as_array().into_iter().flatten().enumerate() {
+        let path = format!("spec.mutations[{at}]");
+        match text(mutation, "patchType") {
+            "ApplyConfiguration" => {
+                let place = format!("{path}.applyConfiguration.expression");
+                expression(&mutation["applyConfiguration"], &place, "expression", errors);
+            }
+            "JSONPatch" => {
+                let place = format!("{path}.jsonPatch.expression");
+                expression(&mutation["jsonPatch"], &place, "expression", errors);
+            }
+            "" => errors.required(format!("{path}.patchType"), ""),
+            other => errors.not_supported(
+                format!("{path}.patchType"),
+                other,
+                &["ApplyConfiguration", "JSONPatch"],
+            ),
+        }
+    }
     let none = |name: &str| spec[name].as_array().is_none_or(Vec::is_empty);
+    if mutating && none("mutations") {
+        errors.required("spec.mutations", "");
+    }
     if !mutating && none("validations") && none("auditAnnotations") {
         errors.required("spec.validations", "validations or auditAnnotations must be non-empty");
     }

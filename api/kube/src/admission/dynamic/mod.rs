@@ -1,6 +1,7 @@
 //! Dynamic admission: webhooks and policies that objects of the cluster configure.
 // upstream: Kubernetes apiserver, pkg/admission/plugin/webhook and policy
 
+pub(super) mod mutating_policy;
 pub(super) mod policy;
 mod request;
 mod rules;

@@ -7,6 +7,7 @@ use futures::FutureExt;
 use parking_lot::Mutex;
 use serde_json::Value as Json;
 
+use super::mutating_policy::Mutations;
 use super::request::request;
 use super::webhooks::known_reason;
 use super::{is_exempt, rules};
@@ -22,40 +23,41 @@ pub(in crate::admission) const ENTRY: Plugin =
 
 /// What one expression may cost, all of a policy, and all conditions of one match.
 const CALL_MAX: u64 = 1_000_000;
-const POLICY_MAX: u64 = 10_000_000;
+pub(super) const POLICY_MAX: u64 = 10_000_000;
 const CONDITIONS_MAX: u64 = 2_500_000;
 const MESSAGE_BYTES_MAX: usize = 5 * 1024;
 const NAMES: &[&str] =
     &["object", "oldObject", "request", "params", "namespaceObject", "variables", "authorizer"];
 
 /// A policy's expressions, compiled.
-struct Policy {
-    spec: Json,
+pub(super) struct Judged {
+    pub(super) spec: Json,
     conditions: Vec<Compiled>,
     variables: Vec<(String, Compiled)>,
     validations: Vec<(Compiled, Option<Compiled>)>,
+    pub(super) mutations: Mutations,
 }
 
 type Compiled = Result<Program, String>;
 
 /// Compiled policies, by name and revision: as many as there are policies.
 #[derive(Default)]
-pub(crate) struct Policies(Mutex<BTreeMap<String, (i64, Arc<Policy>)>>);
+pub(crate) struct Policies(Mutex<BTreeMap<String, (i64, Arc<Judged>)>>);
 
 impl Policies {
-    fn of(&self, object: &Object) -> Arc<Policy> {
+    pub(super) fn of(&self, object: &Object) -> Arc<Judged> {
         let mut all = self.0.lock();
         if let Some((revision, policy)) = all.get(&*object.key)
             && *revision == object.revision
         {
             return policy.clone();
         }
-        let made = Arc::new(Policy::compile(&object.value()["spec"]));
+        let made = Arc::new(Judged::compile(&object.value()["spec"]));
         all.insert(object.key.to_string(), (object.revision, made.clone()));
         made
     }
 
-    fn keep_only(&self, objects: &[Arc<Object>]) {
+    pub(super) fn keep_only(&self, objects: &[Arc<Object>]) {
         let mut all = self.0.lock();
         if all.len() > objects.len() {
             all.retain(|name, _| objects.iter().any(|o| *o.key == **name));
@@ -69,12 +71,12 @@ pub(crate) fn compile(text: &str) -> Compiled {
     Program::compile(text, &variables)
 }
 
-impl Policy {
+impl Judged {
     fn compile(spec: &Json) -> Self {
         let list = |name: &str| spec[name].as_array().cloned().unwrap_or_default();
         let text = |v: &Json, name: &str| v[name].as_str().unwrap_or_default().to_owned();
         let of = |v: &Json| compile(&text(v, "expression"));
-        Policy {
+        Judged {
             conditions: list("matchConditions").iter().map(of).collect(),
             variables: list("variables").iter().map(|v| (text(v, "name"), of(v))).collect(),
             validations: list("validations")
@@ -84,6 +86,7 @@ impl Policy {
                     (of(v), message.map(compile))
                 })
                 .collect(),
+            mutations: Mutations::of(spec),
             spec: spec.clone(),
         }
     }
@@ -121,7 +124,12 @@ fn hold(conditions: &[Compiled], variables: &Variables) -> Result<bool, String> 
     }
 }
 
-fn variables(a: &Admission<'_>, object: &Json, params: &Json, namespace: &Json) -> Variables {
+pub(super) fn variables(
+    a: &Admission<'_>,
+    object: &Json,
+    params: &Json,
+    namespace: &Json,
+) -> Variables {
     let old = a.old.cloned().unwrap_or(Json::Null);
     Variables::default()
         .with("object", Value::of_json(object))
@@ -129,6 +137,12 @@ fn variables(a: &Admission<'_>, object: &Json, params: &Json, namespace: &Json) 
         .with("request", Value::of_json(&request(a, "")))
         .with("params", Value::of_json(params))
         .with("namespaceObject", Value::of_json(namespace))
+}
+
+/// All bindings of policies.
+pub(super) async fn bindings_of(a: &Admission<'_>, prefix: &str) -> Result<Vec<Json>, Status> {
+    let cache = a.cx.caches.of(prefix).await?;
+    Ok(cache.snapshot("").objects.iter().map(|o| o.value()).collect())
 }
 
 /// One expression that was not true.
@@ -142,8 +156,7 @@ async fn validate(a: &Admission<'_>, object: &Json) -> Result<(), Status> {
     if cache.len() == 0 || is_exempt(a.kind) {
         return Ok(());
     }
-    let bindings = a.cx.caches.of("validatingadmissionpolicybindings").await?;
-    let bindings: Vec<Json> = bindings.snapshot("").objects.iter().map(|o| o.value()).collect();
+    let bindings = bindings_of(a, "validatingadmissionpolicybindings").await?;
     let objects = cache.snapshot("").objects;
     a.cx.policies.keep_only(&objects);
     for stored in objects {
@@ -169,7 +182,7 @@ async fn judge(
     a: &Admission<'_>,
     object: &Json,
     name: &str,
-    policy: &Policy,
+    policy: &Judged,
     binding: &Json,
 ) -> Result<(), Status> {
     let lenient = policy.spec["failurePolicy"] == "Ignore";
@@ -224,34 +237,48 @@ fn denied(a: &Admission<'_>, policy: &str, binding: &str, failure: &Failure) -> 
     status.cause("", message, "")
 }
 
-impl Policy {
+impl Judged {
+    /// The variables with the policy's own. None: its conditions do not hold.
+    pub(super) fn bind(
+        &self,
+        mut variables: Variables,
+        left: &mut u64,
+    ) -> Result<Option<Variables>, String> {
+        variables = variables.with("variables", Value::map(Vec::new()));
+        if !hold(&self.conditions, &variables)? {
+            return Ok(None);
+        }
+        // A variable that cannot be had is missed only by those who ask for it.
+        let mut known: Vec<(Value, Value)> = Vec::new();
+        for (name, program) in &self.variables {
+            let Ok(program) = program else { continue };
+            let (result, spent) = program.run(&variables, CALL_MAX.min(*left));
+            *left = left.saturating_sub(spent);
+            if let Ok(value) = result {
+                known.push((Value::from(name.as_str()), value));
+                variables = variables.with("variables", Value::map(known.clone()));
+            }
+        }
+        Ok(Some(variables))
+    }
+
     /// What does not hold, in the order of the validations.
-    fn failures(&self, mut variables: Variables, lenient: bool) -> Vec<Failure> {
+    fn failures(&self, variables: Variables, lenient: bool) -> Vec<Failure> {
         let broken = |message: String| match lenient {
             true => Vec::new(),
             false => vec![Failure { message, reason: String::new() }],
         };
-        match hold(&self.conditions, &variables) {
-            Ok(true) => {}
-            Ok(false) => return Vec::new(),
-            Err(why) => return broken(why),
-        }
         let mut left = POLICY_MAX;
+        let variables = match self.bind(variables, &mut left) {
+            Ok(Some(variables)) => variables,
+            Ok(None) => return Vec::new(),
+            Err(why) => return broken(why),
+        };
         let mut run = |program: &Program, variables: &Variables| {
             let (result, spent) = program.run(variables, CALL_MAX.min(left));
             left = left.saturating_sub(spent);
             result
         };
-        // A variable that cannot be had is missed only by those who ask for it.
-        let mut known: Vec<(Value, Value)> = Vec::new();
-        variables = variables.with("variables", Value::map(Vec::new()));
-        for (name, program) in &self.variables {
-            let Ok(program) = program else { continue };
-            if let Ok(value) = run(program, &variables) {
-                known.push((Value::from(name.as_str()), value));
-                variables = variables.with("variables", Value::map(known.clone()));
-            }
-        }
         let given = self.spec["validations"].as_array().map_or(&[][..], Vec::as_slice);
         let mut failures = Vec::new();
         for (validation, (program, message)) in given.iter().zip(&self.validations) {
@@ -289,7 +316,11 @@ impl Policy {
 }
 
 /// The objects that a binding gives a policy; one null where it wants none.
-async fn params(a: &Admission<'_>, wanted: &Json, given: &Json) -> Result<Vec<Json>, String> {
+pub(super) async fn params(
+    a: &Admission<'_>,
+    wanted: &Json,
+    given: &Json,
+) -> Result<Vec<Json>, String> {
     if !wanted.is_object() || !given.is_object() {
         return Ok(vec![Json::Null]);
     }

@@ -12,9 +12,12 @@ pub(super) fn call(cx: &mut Evaluation<'_>, function: &str, values: &[Value]) ->
         ("sets.intersects", [Value::List(a), Value::List(b)]) => {
             pairs(cx, a, b).map(|()| Value::Bool(b.iter().any(|i| a.contains(i))))
         }
-        ("sets.equivalent", [Value::List(a), Value::List(b)]) => pairs(cx, a, b).map(|()| {
-            Value::Bool(a.iter().all(|i| b.contains(i)) && b.iter().all(|i| a.contains(i)))
-        }),
+        ("sets.equivalent", [Value::List(a), Value::List(b)]) => cx
+            .spend((a.len() as u64).saturating_mul(b.len() as u64))
+            .and_then(|()| pairs(cx, a, b))
+            .map(|()| {
+                Value::Bool(a.iter().all(|i| b.contains(i)) && b.iter().all(|i| a.contains(i)))
+            }),
         ("lists.range", [Value::Int(n)]) => {
             let n = (*n).max(0);
             cx.spend(n.unsigned_abs()).map(|()| Value::list((0..n).map(Value::Int).collect()))
@@ -41,7 +44,7 @@ pub(super) fn call(cx: &mut Evaluation<'_>, function: &str, values: &[Value]) ->
 }
 
 fn pairs(cx: &mut Evaluation<'_>, a: &[Value], b: &[Value]) -> Result<(), EvalError> {
-    cx.spend((a.len() as u64).saturating_mul(b.len() as u64))
+    cx.spend((a.len() as u64).saturating_mul(b.len() as u64).saturating_add(1))
 }
 
 fn math(greatest: bool, values: &[Value]) -> Result<Value, EvalError> {
@@ -63,7 +66,6 @@ fn math(greatest: bool, values: &[Value]) -> Result<Value, EvalError> {
 pub(super) fn member(cx: &mut Evaluation<'_>, function: &str, values: &[Value]) -> Answer {
     let [Value::List(items), rest @ ..] = values else { return None };
     let size = items.len() as u64;
-    let counted = cx.spend(size);
     let answer = match (function, rest) {
         ("isSorted", []) => {
             let sorted = items.windows(2).map(|w| w[0].compare(&w[1])).collect::<Option<Vec<_>>>();
@@ -101,7 +103,7 @@ pub(super) fn member(cx: &mut Evaluation<'_>, function: &str, values: &[Value]) 
         ("flatten", [Value::Int(depth)]) => Ok(Value::list(flat(items, *depth))),
         _ => return None,
     };
-    Some(counted.and(answer))
+    Some(cx.spend(size).and(answer))
 }
 
 fn flat(items: &[Value], depth: i64) -> Vec<Value> {

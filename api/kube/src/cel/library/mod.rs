@@ -51,6 +51,7 @@ const NAMESPACED: &[(&str, &[&str])] = &[
         ],
     ),
     ("lists", &["range"]),
+    ("jsonpatch", &["escapeKey"]),
     ("strings", &["quote"]),
 ];
 
@@ -93,6 +94,11 @@ pub(super) fn call_member(
         .or_else(|| format::member(cx, function, values))
         .or_else(|| operators::member(cx, function, values))
         .unwrap_or_else(|| Err(no_overload()))
+}
+
+/// A value as a text.
+pub(super) fn shown(value: &Value) -> String {
+    strings::plain(value)
 }
 
 fn no_overload() -> EvalError {

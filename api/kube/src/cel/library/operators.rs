@@ -118,17 +118,16 @@ fn arithmetic(
 ) -> Result<Value, super::EvalError> {
     let overflow = || failed("integer overflow");
     let zero = || failed(if function == "_%_" { "modulus by zero" } else { "division by zero" });
-    cx.spend(1)?;
+    match (a, b) {
+        (Value::Text(_) | Value::Bytes(_), _) => cx.traverse(a.size() + b.size(), 0.1)?,
+        _ => cx.spend(1)?,
+    }
     match (function, a, b) {
-        ("_+_", Value::Text(a), Value::Text(b)) => {
-            cx.traverse((a.len() + b.len()) as u64, 0.1)?;
-            Ok(Value::from(format!("{a}{b}")))
-        }
+        ("_+_", Value::Text(a), Value::Text(b)) => Ok(Value::from(format!("{a}{b}"))),
         ("_+_", Value::Bytes(a), Value::Bytes(b)) => {
             Ok(Value::Bytes([&a[..], &b[..]].concat().into()))
         }
         ("_+_", Value::List(a), Value::List(b)) => {
-            cx.traverse((a.len() + b.len()) as u64, 0.1)?;
             Ok(Value::list(a.iter().chain(b.iter()).cloned().collect()))
         }
         ("_+_", Value::Duration(a), Value::Duration(b)) => {

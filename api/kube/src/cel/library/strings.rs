@@ -4,12 +4,14 @@ use super::super::eval::Evaluation;
 use super::super::value::{Value, regex};
 use super::{Answer, EvalError, count, failed};
 
-const REGEX: f64 = 0.25;
-
 pub(super) fn call(cx: &mut Evaluation<'_>, function: &str, values: &[Value]) -> Answer {
     match (function, values) {
         ("strings.quote", [Value::Text(text)]) => {
             Some(Ok(Value::from(crate::validation::errors::go_quote(text))))
+        }
+        ("jsonpatch.escapeKey", [Value::Text(text)]) => {
+            let escaped = text.replace('~', "~0").replace('/', "~1");
+            Some(cx.spend(tenth(text)).map(|()| Value::from(escaped)))
         }
         ("matches", [Value::Text(text), Value::Text(pattern)]) => Some(matches(cx, text, pattern)),
         _ => None,
@@ -17,9 +19,15 @@ pub(super) fn call(cx: &mut Evaluation<'_>, function: &str, values: &[Value]) ->
 }
 
 fn matches(cx: &mut Evaluation<'_>, text: &str, pattern: &str) -> Result<Value, EvalError> {
-    #[expect(clippy::cast_precision_loss, reason = "patterns are short")]
-    cx.traverse(text.len() as u64 + 1, 0.1 * (pattern.len() as f64 * REGEX).max(1.0))?;
+    // One more than the text has, so that an empty text is not free.
+    let read = (text.chars().count() as u64 + 1).div_ceil(10);
+    cx.spend(read * (pattern.chars().count() as u64).div_ceil(4))?;
     regex(pattern).map(|r| Value::Bool(r.is_match(text))).map_err(failed)
+}
+
+/// A tenth of a text's characters, rounded up: what reading it costs.
+fn tenth(text: &str) -> u64 {
+    (text.chars().count() as u64).div_ceil(10)
 }
 
 pub(super) fn member(cx: &mut Evaluation<'_>, function: &str, values: &[Value]) -> Answer {
@@ -27,34 +35,36 @@ pub(super) fn member(cx: &mut Evaluation<'_>, function: &str, values: &[Value]) 
         return join(cx, function, values);
     };
     let text: &str = text;
-    let read = |cx: &mut Evaluation<'_>| cx.traverse(text.len() as u64, 0.1);
+    let read = |cx: &mut Evaluation<'_>| cx.spend(tenth(text));
+    let search = |cx: &mut Evaluation<'_>, pattern: &str| {
+        let read = (text.chars().count() as u64 + 1).div_ceil(10);
+        cx.spend(read * (pattern.chars().count() as u64).div_ceil(4))
+    };
+    let look = |cx: &mut Evaluation<'_>| cx.spend(text.len() as u64 / 10);
+    let read_twice = |cx: &mut Evaluation<'_>| cx.traverse(text.chars().count() as u64, 0.2);
     let answer: Result<Value, EvalError> = match (function, rest) {
-        ("startsWith", [Value::Text(p)]) => {
-            cx.traverse(p.len() as u64, 0.1).map(|()| Value::Bool(text.starts_with(&**p)))
+        ("startsWith", [Value::Text(p)]) => read(cx).map(|()| Value::Bool(text.starts_with(&**p))),
+        ("endsWith", [Value::Text(p)]) => read(cx).map(|()| Value::Bool(text.ends_with(&**p))),
+        ("contains", [Value::Text(p)]) => {
+            cx.spend(tenth(text) * tenth(p)).map(|()| Value::Bool(text.contains(&**p)))
         }
-        ("endsWith", [Value::Text(p)]) => {
-            cx.traverse(p.len() as u64, 0.1).map(|()| Value::Bool(text.ends_with(&**p)))
-        }
-        ("contains", [Value::Text(p)]) => cx
-            .traverse(text.len() as u64 * p.len().max(1) as u64, 0.01)
-            .map(|()| Value::Bool(text.contains(&**p))),
         ("matches", [Value::Text(p)]) => matches(cx, text, p),
-        ("find", [Value::Text(p)]) => read(cx).and_then(|()| {
+        ("find", [Value::Text(p)]) => search(cx, p).and_then(|()| {
             let found = regex(p).map_err(failed)?.find(text).map_or("", |m| m.as_str());
             Ok(Value::from(found))
         }),
-        ("findAll", [Value::Text(p)]) => read(cx).and_then(|()| find_all(text, p, None)),
+        ("findAll", [Value::Text(p)]) => search(cx, p).and_then(|()| find_all(text, p, None)),
         ("findAll", [Value::Text(p), Value::Int(n)]) => {
             read(cx).and_then(|()| find_all(text, p, Some(*n)))
         }
-        ("charAt", [Value::Int(at)]) => char_at(text, *at),
-        ("indexOf", [Value::Text(p)]) => read(cx).map(|()| index_of(text, p, 0)),
-        ("indexOf", [Value::Text(p), Value::Int(from)]) => read(cx).and_then(|()| {
+        ("charAt", [Value::Int(at)]) => cx.spend(1).and_then(|()| char_at(text, *at)),
+        ("indexOf", [Value::Text(p)]) => look(cx).map(|()| index_of(text, p, 0)),
+        ("indexOf", [Value::Text(p), Value::Int(from)]) => look(cx).and_then(|()| {
             let from = bound(text, *from)?;
             Ok(index_of(text, p, from))
         }),
-        ("lastIndexOf", [Value::Text(p)]) => read(cx).map(|()| last_index_of(text, p, usize::MAX)),
-        ("lastIndexOf", [Value::Text(p), Value::Int(upto)]) => read(cx).and_then(|()| {
+        ("lastIndexOf", [Value::Text(p)]) => look(cx).map(|()| last_index_of(text, p, usize::MAX)),
+        ("lastIndexOf", [Value::Text(p), Value::Int(upto)]) => look(cx).and_then(|()| {
             let upto = bound(text, *upto)?;
             Ok(last_index_of(text, p, upto))
         }),
@@ -63,16 +73,16 @@ pub(super) fn member(cx: &mut Evaluation<'_>, function: &str, values: &[Value]) 
         ("trim", []) => read(cx).map(|()| Value::from(text.trim())),
         ("reverse", []) => read(cx).map(|()| Value::from(text.chars().rev().collect::<String>())),
         ("replace", [Value::Text(a), Value::Text(b)]) => {
-            read(cx).map(|()| Value::from(text.replace(&**a, b)))
+            read_twice(cx).map(|()| Value::from(text.replace(&**a, b)))
         }
-        ("replace", [Value::Text(a), Value::Text(b), Value::Int(n)]) => read(cx).map(|()| {
+        ("replace", [Value::Text(a), Value::Text(b), Value::Int(n)]) => read_twice(cx).map(|()| {
             Value::from(match usize::try_from(*n) {
                 Ok(n) => text.replacen(&**a, b, n),
                 Err(_) => text.replace(&**a, b),
             })
         }),
-        ("split", [Value::Text(by)]) => read(cx).map(|()| split(text, by, -1)),
-        ("split", [Value::Text(by), Value::Int(n)]) => read(cx).map(|()| split(text, by, *n)),
+        ("split", [Value::Text(by)]) => read_twice(cx).map(|()| split(text, by, -1)),
+        ("split", [Value::Text(by), Value::Int(n)]) => read_twice(cx).map(|()| split(text, by, *n)),
         ("substring", [Value::Int(from)]) => read(cx).and_then(|()| substring(text, *from, None)),
         ("substring", [Value::Int(from), Value::Int(to)]) => {
             read(cx).and_then(|()| substring(text, *from, Some(*to)))
@@ -95,7 +105,7 @@ fn join(cx: &mut Evaluation<'_>, function: &str, values: &[Value]) -> Answer {
         parts.push(&**text);
     }
     let joined = parts.join(by);
-    Some(cx.traverse(joined.len() as u64, 0.1).map(|()| Value::from(joined)))
+    Some(cx.traverse(joined.chars().count() as u64, 0.2).map(|()| Value::from(joined)))
 }
 
 fn bound(text: &str, at: i64) -> Result<usize, EvalError> {
@@ -234,7 +244,7 @@ fn verb_text(verb: char, precision: Option<usize>, value: &Value) -> Result<Stri
 }
 
 /// A value as `%s` prints it.
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::Text(text) => text.to_string(),
         Value::Null => "null".to_owned(),
