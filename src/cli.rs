@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{bench, chaos, check, down, sim, store, up, watch};
+use crate::{bench, broken_pipe, chaos, check, down, sim, store, up, watch};
 
 /// A whole Kubernetes control plane in one binary, on its own etcd-compatible store.
 #[derive(Debug, Parser)]
@@ -101,7 +101,7 @@ pub fn end_now(code: i32) -> ! {
 }
 
 fn end(result: anyhow::Result<ExitCode>) -> ExitCode {
-    result.unwrap_or_else(|error| {
+    result.or_else(|error| broken_pipe::code().ok_or(error)).unwrap_or_else(|error| {
         eprintln!("keelson: {error:#}");
         ExitCode::FAILURE
     })

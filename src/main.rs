@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod bench;
+mod broken_pipe;
 mod chaos;
 mod check;
 mod cli;
@@ -41,5 +42,5 @@ fn main() -> ExitCode {
     }
     // Huge pages would double what an idle process holds. What it starts decides for itself.
     let _as_before = nix::sys::prctl::set_thp_disable(true);
-    cli::run(arguments)
+    broken_pipe::end_quietly(|| cli::run(arguments))
 }

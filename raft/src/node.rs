@@ -1,9 +1,9 @@
 //! Node: a running member. What the faces of the store call; clones share it.
 
-use futures::future::BoxFuture;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use keelson_storage::command::{Command, Reply};
 use keelson_storage::machine::StateMachine;
 use keelson_storage::view::View;
@@ -218,6 +218,16 @@ impl Node {
     pub fn members(&self) -> BTreeMap<u64, Member> {
         let membership = self.inner.membership.borrow();
         membership.membership().nodes().map(|(id, member)| (*id, member.clone())).collect()
+    }
+
+    /// The sets of voters of each of which most have to agree: those that are applied, and those that
+    /// the log has.
+    pub fn quorums(&self) -> Vec<BTreeSet<u64>> {
+        let mut quorums = self.inner.membership.borrow().membership().get_joint_config().clone();
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        quorums.extend(metrics.membership_config.membership().get_joint_config().iter().cloned());
+        quorums
     }
 
     /// The members whose history is not that of most, as far as they can be asked and compared.

@@ -5,8 +5,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use keelson_storage::disk::wall_clock;
 use openraft::ServerState;
 use parking_lot::Mutex;
 
@@ -56,8 +57,10 @@ impl From<ServerState> for Role {
 /// What a member was from some time on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoleChange {
-    /// Since 1970.
+    /// Since 1970, by a clock that may jump.
     pub since_epoch: Duration,
+    /// The same moment by one that does not.
+    pub since: Instant,
     /// The term.
     pub term: u64,
     /// What it was.
@@ -84,7 +87,7 @@ impl Timeline {
         own: u64,
         silent: impl FnOnce(u64) -> Option<Duration>,
     ) {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (since_epoch, since) = (wall_clock(), Instant::now());
         let (term, role, leader) = now;
         let mut changes = self.changes.lock();
         let last = changes.back();
@@ -95,7 +98,7 @@ impl Timeline {
         if changes.len() == CHANGES_MAX {
             changes.pop_front();
         }
-        changes.push_back(RoleChange { since_epoch, term, role, leader, cause });
+        changes.push_back(RoleChange { since_epoch, since, term, role, leader, cause });
     }
 
     /// All that is kept, the oldest first.

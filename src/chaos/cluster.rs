@@ -45,6 +45,8 @@ impl Program {
 /// One member's process and what it was started with.
 struct Member {
     child: Option<Child>,
+    /// How it has ended, if nobody ended it.
+    ended: Option<String>,
     paused: bool,
     data: PathBuf,
     /// `--initial-cluster` and its state.
@@ -75,6 +77,7 @@ impl Cluster {
         let member = |at: usize| {
             Mutex::new(Member {
                 child: None,
+                ended: None,
                 paused: false,
                 data: dir.join(name(at)).join("data"),
                 founding: (founders.join(","), "new"),
@@ -130,8 +133,15 @@ impl Cluster {
         mounts.lines().any(|line| line.split(' ').nth(1) == Some(&dir))
     }
 
+    /// A member as it is now: whether it has ended has been looked at.
     fn member(&self, at: usize) -> MutexGuard<'_, Member> {
-        self.members[at].lock().unwrap_or_else(PoisonError::into_inner)
+        let mut member = self.members[at].lock().unwrap_or_else(PoisonError::into_inner);
+        let status = member.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+        if let Some(status) = status {
+            member.child = None;
+            member.ended = Some(status.to_string());
+        }
+        member
     }
 
     /// Starts a member, if it does not run.
@@ -165,6 +175,7 @@ impl Cluster {
         let child = command.spawn().with_context(|| format!("start {}", program.path.display()))?;
         self.network.started(at, child.id());
         member.child = Some(child);
+        member.ended = None;
         member.paused = false;
         Ok(())
     }
@@ -183,7 +194,7 @@ impl Cluster {
             if matches!(answer, Ok(Ok(_))) {
                 return Ok(());
             }
-            if let Some(status) = self.ended(at)? {
+            if let Some(status) = self.ended(at) {
                 bail!("{} ended ({status}):\n{}", name(at), self.last_words(at));
             }
             if Instant::now() > end {
@@ -195,21 +206,15 @@ impl Cluster {
     }
 
     /// The end of a member's log.
-    fn last_words(&self, at: usize) -> String {
+    pub fn last_words(&self, at: usize) -> String {
         let log = std::fs::read_to_string(self.log(at)).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(8)..].join("\n")
     }
 
-    /// How a member has ended by itself, if it has; it can be started again then.
-    pub fn ended(&self, at: usize) -> Result<Option<String>> {
-        let mut member = self.member(at);
-        let Some(child) = member.child.as_mut() else { return Ok(None) };
-        let status = child.try_wait()?;
-        if status.is_some() {
-            member.child = None;
-        }
-        Ok(status.map(|status| status.to_string()))
+    /// How a member has ended by itself, if it has; told once. It can be started again then.
+    pub fn ended(&self, at: usize) -> Option<String> {
+        self.member(at).ended.take()
     }
 
     /// `down`, `paused`, or nothing of these.
@@ -235,10 +240,12 @@ impl Cluster {
     pub async fn stop(&self, at: usize) -> Result<()> {
         self.signal(at, Signal::SIGTERM)?;
         let end = Instant::now() + STOP_MAX;
-        while self.ended(at)?.is_none() && self.condition(at) != Some("down") {
+        while self.condition(at) != Some("down") {
             ensure!(Instant::now() < end, "{} does not end", name(at));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        // It was asked to.
+        self.ended(at);
         Ok(())
     }
 
@@ -255,6 +262,11 @@ impl Cluster {
             kill(Pid::from_raw(i32::try_from(child.id())?), signal)?;
         }
         Ok(())
+    }
+
+    /// What a member runs.
+    pub fn program(&self, at: usize) -> String {
+        self.member(at).program.path.display().to_string()
     }
 
     /// From its next start on, a member runs this.

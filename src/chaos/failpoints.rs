@@ -2,12 +2,39 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::scenario::Fault;
+
 /// A point answers at once.
 const LIMIT: Duration = Duration::from_secs(2);
+
+/// Makes a sync fail.
+pub const SYNC_FAILS: &str = "walSyncError";
+
+/// The points by one of which a fault is made; nothing where it needs none.
+fn points(fault: Fault) -> &'static [&'static str] {
+    match fault {
+        Fault::SlowDisk => &["walBeforeSync"],
+        Fault::FailSync => &[SYNC_FAILS, "walBeforeSync"],
+        Fault::ClockJump => &["clockJump"],
+        _ => &[],
+    }
+}
+
+/// Whether a fault is made by failpoints.
+pub fn are_needed(fault: Fault) -> bool {
+    !points(fault).is_empty()
+}
+
+/// The first of a fault's points that the member at this address has.
+pub async fn point(address: &str, fault: Fault) -> Result<&'static str> {
+    let known = names(address).await.context("it has none (docs/store.md)")?;
+    let found = points(fault).iter().find(|name| known.iter().any(|one| one == *name));
+    found.copied().with_context(|| format!("none is called {}", points(fault).join(" or ")))
+}
 
 /// Sets a point, or clears it where `terms` is nothing.
 pub async fn set(address: &str, name: &str, terms: Option<&str>) -> Result<()> {
@@ -23,7 +50,7 @@ pub async fn set(address: &str, name: &str, terms: Option<&str>) -> Result<()> {
 }
 
 /// Names of all points.
-pub async fn names(address: &str) -> Result<Vec<String>> {
+async fn names(address: &str) -> Result<Vec<String>> {
     let answer = tokio::time::timeout(LIMIT, ask(address, "GET", "", "")).await??;
     ensure!(answer.contains(" 200 "), "no failpoints at {address}");
     let names =

@@ -1,20 +1,22 @@
 //! Faults: what each of them does to the cluster, and how it is undone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use keelson_check::Line;
+use keelson_client::Store as _;
+use keelson_proto::etcdserverpb as pb;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::cluster::{Cluster, Program, name};
-use super::failpoints;
+use super::failpoints::{self, SYNC_FAILS};
 use super::network::{Link, Links, good};
 use super::record::Record;
 use super::scenario::{Fault, Step, Who};
@@ -27,12 +29,16 @@ const FLAP_MS: i64 = 400;
 const LOOKS: usize = 40;
 /// Between two of them.
 const LOOK: Duration = Duration::from_millis(100);
-/// Names a failpoint may have by which a sync fails.
-const FAILING_SYNCS: [&str; 2] = ["walSyncError", "walBeforeSync"];
-/// Names it may have by which a clock jumps.
-const JUMPING_CLOCKS: [&str; 2] = ["clockJump", "raftClockJump"];
+/// What a sync says that fails.
+const SYNC_ERROR: &str = "return(\"input/output error\")";
 /// How the detail of a fault begins that could not be made.
 pub const NOT_DONE: &str = "not done";
+/// So many large values are written to a full disk.
+const PRESSED: usize = 24;
+/// One of them.
+const PRESSED_BYTES: usize = 128 << 10;
+/// How long one may take.
+const PRESS_MAX: Duration = Duration::from_millis(500);
 /// What fills a disk.
 const BALLAST: &str = "ballast";
 
@@ -44,13 +50,48 @@ pub struct Faults {
     /// Disturbed links, by fault.
     disturbed: Mutex<BTreeMap<u64, Links>>,
     next: AtomicU64,
+    ends: Mutex<Ends>,
+}
+
+/// Members that end by themselves.
+#[derive(Default)]
+struct Ends {
+    /// Whose disk was full or failed: they may.
+    may: BTreeSet<usize>,
+    /// Whoever did and may not, in words.
+    wrong: Vec<String>,
 }
 
 impl Faults {
     /// For this cluster.
     pub fn new(cluster: Arc<Cluster>, record: Record, upgrade_to: Option<PathBuf>) -> Self {
-        let (disturbed, next) = (Mutex::default(), AtomicU64::new(0));
-        Self { cluster, record, upgrade_to, disturbed, next }
+        let (disturbed, next, ends) = (Mutex::default(), AtomicU64::new(0), Mutex::default());
+        Self { cluster, record, upgrade_to, disturbed, next, ends }
+    }
+
+    /// Whether the members, which run, have the failpoints that these faults need.
+    pub async fn are_possible(&self, steps: &[Step]) -> Result<()> {
+        for step in steps.iter().filter(|step| failpoints::are_needed(step.fault)) {
+            for at in 0..self.cluster.size() {
+                let address = self.cluster.addresses(at).failpoints;
+                failpoints::point(&address, step.fault).await.with_context(|| {
+                    let (fault, program) = (step.fault.name(), self.cluster.program(at));
+                    format!(
+                        "the fault {fault} needs a server with failpoints, and {program} is none"
+                    )
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Members that ended by themselves and had no reason to.
+    pub fn wrong_ends(&self) -> Vec<String> {
+        self.ends().wrong.clone()
+    }
+
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One fault, from its beginning to its end; what cannot be done is noted.
@@ -189,22 +230,26 @@ impl Faults {
             }
             Fault::SlowDisk => {
                 let terms = format!("sleep({})", step.ms.unwrap_or(500));
-                self.set_points(members, &["walBeforeSync"], Some(&terms)).await?;
+                self.set_points(members, step.fault, &terms).await?;
                 pause().await;
-                self.set_points(members, &["walBeforeSync"], None).await?;
+                self.clear_points(members, step.fault).await?;
             }
             Fault::FailSync => self.fail_sync(members, lasts).await?,
             Fault::ClockJump => {
                 let terms = format!("return(\"{}\")", step.ms.unwrap_or(10_000));
-                self.set_points(members, &JUMPING_CLOCKS, Some(&terms)).await?;
+                self.set_points(members, step.fault, &terms).await?;
                 pause().await;
-                self.set_points(members, &JUMPING_CLOCKS, None).await?;
+                self.clear_points(members, step.fault).await?;
             }
             Fault::DiskFull => {
+                self.ends().may.extend(members);
                 for at in members {
                     let name = name(*at);
                     ensure!(self.cluster.has_small_disk(*at), "{name} has no disk of its own");
                     fill(&self.ballast(*at))?;
+                }
+                for at in members {
+                    self.press(*at).await;
                 }
                 pause().await;
                 for at in members {
@@ -266,45 +311,37 @@ impl Faults {
         self.disturb(id, None)
     }
 
-    /// Sets or clears, at each member, the first of these points that it has.
-    async fn set_points(
-        &self,
-        members: &[usize],
-        names: &[&str],
-        terms: Option<&str>,
-    ) -> Result<()> {
+    /// Sets, at each member, the failpoint by which a fault is made.
+    async fn set_points(&self, members: &[usize], fault: Fault, terms: &str) -> Result<()> {
         for at in members {
             let address = self.cluster.addresses(*at).failpoints;
-            let known = failpoints::names(&address).await;
-            let known = known.context("this needs the failpoint build (docs/store.md)")?;
-            let name = names.iter().find(|name| known.iter().any(|one| one == *name));
-            let name =
-                name.with_context(|| format!("no failpoint is called {}", names.join(" or ")))?;
-            failpoints::set(&address, name, terms).await?;
+            let name = failpoints::point(&address, fault).await?;
+            // A sync that cannot be told to fail can be told to end everything, which is the same.
+            let terms = if terms == SYNC_ERROR && name != SYNC_FAILS { "panic" } else { terms };
+            failpoints::set(&address, name, Some(terms)).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes that back; a point that is gone has ended with its process.
+    async fn clear_points(&self, members: &[usize], fault: Fault) -> Result<()> {
+        for at in members.iter().filter(|at| self.cluster.condition(**at) != Some("down")) {
+            let address = self.cluster.addresses(*at).failpoints;
+            let name = failpoints::point(&address, fault).await?;
+            failpoints::set(&address, name, None).await?;
         }
         Ok(())
     }
 
     /// A sync that fails ends a member; it is started again.
     async fn fail_sync(&self, members: &[usize], lasts: Duration) -> Result<()> {
-        for at in members {
-            let address = self.cluster.addresses(*at).failpoints;
-            let known = failpoints::names(&address).await;
-            let known = known.context("this needs the failpoint build (docs/store.md)")?;
-            let terms = if known.iter().any(|name| name == FAILING_SYNCS[0]) {
-                "return(\"input/output error\")"
-            } else {
-                "panic"
-            };
-            self.set_points(&[*at], &FAILING_SYNCS, Some(terms)).await?;
-        }
+        self.ends().may.extend(members);
+        self.set_points(members, Fault::FailSync, SYNC_ERROR).await?;
         tokio::time::sleep(lasts).await;
-        for at in members {
-            if self.cluster.ended(*at)?.is_none() {
-                let _ends_with_its_process = self.set_points(&[*at], &FAILING_SYNCS, None).await;
-            }
-            self.cluster.start(*at)?;
-        }
+        let ended = members.iter().any(|at| self.cluster.condition(*at) == Some("down"));
+        self.clear_points(members, Fault::FailSync).await?;
+        self.revive().await;
+        ensure!(ended, "it has ended nobody");
         Ok(())
     }
 
@@ -321,6 +358,16 @@ impl Faults {
         Ok(())
     }
 
+    /// Writes so much through a member that its log has to grow: it is made longer before it is filled.
+    async fn press(&self, at: usize) {
+        let Ok(store) = self.cluster.store(at) else { return };
+        for _ in 0..PRESSED {
+            let (key, value) = (BALLAST.into(), vec![1; PRESSED_BYTES].into());
+            let put = store.put(pb::PutRequest { key, value, ..Default::default() });
+            let _refused_or_not = tokio::time::timeout(PRESS_MAX, put).await;
+        }
+    }
+
     fn ballast(&self, at: usize) -> PathBuf {
         self.cluster.dir(at).join(BALLAST)
     }
@@ -328,11 +375,15 @@ impl Faults {
     /// Starts whoever has ended by itself.
     async fn revive(&self) {
         for at in 0..self.cluster.size() {
-            if let Ok(Some(status)) = self.cluster.ended(at) {
-                self.record.note(format!("{} ended by itself ({status})", name(at)));
-                if let Err(error) = self.cluster.start(at) {
-                    self.record.note(format!("{} does not start: {error:#}", name(at)));
-                }
+            let Some(status) = self.cluster.ended(at) else { continue };
+            let text = format!("{} ended by itself ({status})", name(at));
+            if !self.ends().may.contains(&at) {
+                let words = self.cluster.last_words(at);
+                self.ends().wrong.push(format!("{text}, and its disk was well:\n{words}"));
+            }
+            self.record.note(text);
+            if let Err(error) = self.cluster.start(at) {
+                self.record.note(format!("{} does not start: {error:#}", name(at)));
             }
         }
     }
@@ -346,10 +397,9 @@ impl Faults {
                 self.cluster.pause(at, false)?;
             }
             let _none_there = std::fs::remove_file(self.ballast(at));
-            self.cluster.start(at)?;
         }
         self.revive().await;
-        Ok(())
+        (0..self.cluster.size()).try_for_each(|at| self.cluster.start(at))
     }
 }
 

@@ -14,9 +14,11 @@ mod options;
 mod plan;
 mod record;
 mod report;
+mod room;
 mod run;
 mod sandbox;
 mod scenario;
+mod syncs;
 
 use std::process::ExitCode;
 

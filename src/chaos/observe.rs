@@ -1,6 +1,7 @@
 //! Looks at all members again and again, and writes down what changes: who leads, in which term, who
 //! is down or paused. A member of ours remembers what it was, to the microsecond and with the cause.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +10,15 @@ use tokio::task::JoinSet;
 
 use super::cluster::{Cluster, name};
 use super::record::Record;
+use super::syncs::Syncs;
 use crate::store::timeline;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(80);
 /// So many looks for one at what the member remembers.
 const LOOKS: u32 = 4;
+/// A clock that is wrong by more has jumped.
+const JUMP_MICROS: u64 = 400_000;
 /// How long it may take to tell.
 const TELL_MAX: Duration = Duration::from_millis(500);
 
@@ -23,7 +27,9 @@ pub fn start(cluster: &Arc<Cluster>, record: &Record) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for at in 0..cluster.size() {
         let (cluster, record) = (Arc::clone(cluster), record.clone());
-        tasks.spawn(Observer { cluster, at, record, last: (String::new(), 0), told: 0 }.run());
+        let (last, told) = ((String::new(), 0), BTreeSet::new());
+        let syncs = Syncs::new(name(at), cluster.addresses(at).client, record.clone());
+        tasks.spawn(Observer { cluster, at, record, last, told, syncs }.run());
     }
     tasks
 }
@@ -35,8 +41,9 @@ struct Observer {
     record: Record,
     /// Role and term, as they were seen last.
     last: (String, u64),
-    /// Up to when the member has told of itself; 0: it never has.
-    told: u64,
+    /// What the member has told of itself: when, by its clock, in which term.
+    told: BTreeSet<(u64, u64)>,
+    syncs: Syncs,
 }
 
 impl Observer {
@@ -50,7 +57,7 @@ impl Observer {
             {
                 let dark = |role: &str| role == "down" || role == "paused";
                 // What it was in between, it tells better itself.
-                if self.told == 0 || dark(&seen.0) || dark(&self.last.0) {
+                if self.told.is_empty() || dark(&seen.0) || dark(&self.last.0) {
                     self.write(self.record.now(), seen.0.clone(), seen.1, String::new());
                 }
                 self.last = seen;
@@ -80,13 +87,17 @@ impl Observer {
         if self.cluster.condition(self.at).is_some() {
             return;
         }
+        self.syncs.look().await;
         let endpoint = self.cluster.addresses(self.at).client;
         let told = tokio::time::timeout(TELL_MAX, timeline::fetch(&endpoint, None)).await;
         let Ok(Ok(told)) = told else { return };
+        let now = self.record.now();
         for change in told.changes {
-            let at = self.record.of_unix_micros(change.unix_micros);
-            if change.unix_micros > self.told {
-                self.told = change.unix_micros;
+            if self.told.insert((change.unix_micros, change.term)) {
+                let ago = now.saturating_sub(change.micros_ago);
+                let at = self.record.of_unix_micros(change.unix_micros);
+                // Its clock is the exact one, unless it has jumped.
+                let at = if at.abs_diff(ago) > JUMP_MICROS { ago } else { at };
                 self.write(at, change.role, change.term, change.cause);
             }
         }

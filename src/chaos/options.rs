@@ -88,6 +88,8 @@ pub enum Workload {
     Locks,
     /// Elections.
     Elections,
+    /// Old revisions are forgotten.
+    Compactions,
 }
 
 /// How members reach one another.
@@ -102,7 +104,7 @@ pub enum Net {
 }
 
 /// What stands before a seed: other versions draw other faults from the same number.
-const SEEDS: &str = "c1-";
+const SEEDS: &str = "c2-";
 
 /// A seed as it is printed.
 pub fn print_seed(seed: u64) -> String {

@@ -38,6 +38,9 @@ pub struct Means {
 /// Before the first fault, and after the last.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// How far a clock jumps: two hours.
+const JUMP_MS_MAX: i64 = 2 * 60 * 60 * 1000;
+
 /// Faults by lot: the same ones for the same seed, means and size.
 pub fn draw(seed: u64, members: usize, duration: Duration, means: Means) -> Vec<Step> {
     let mut random = SmallRng::seed_from_u64(seed);
@@ -64,7 +67,7 @@ pub fn draw(seed: u64, members: usize, duration: Duration, means: Means) -> Vec<
         kinds.extend([Fault::Delay, Fault::Delay]);
     }
     if means.failpoints {
-        kinds.extend([Fault::SlowDisk, Fault::SlowDisk]);
+        kinds.extend([Fault::SlowDisk, Fault::SlowDisk, Fault::FailSync, Fault::ClockJump]);
     }
     let mut steps = Vec::new();
     let mut at = QUIET;
@@ -81,6 +84,7 @@ pub fn draw(seed: u64, members: usize, duration: Duration, means: Means) -> Vec<
             Fault::Delay => random.random_range(20..600),
             Fault::SlowDisk => random.random_range(50..3000),
             Fault::Flap => random.random_range(100..900),
+            Fault::ClockJump => random.random_range(-JUMP_MS_MAX..JUMP_MS_MAX),
             _ => 0,
         };
         let percent = random.random_range(5..60);
@@ -88,7 +92,7 @@ pub fn draw(seed: u64, members: usize, duration: Duration, means: Means) -> Vec<
         if at + lasts + QUIET > duration {
             return steps;
         }
-        let ms = (ms > 0).then_some(ms);
+        let ms = (ms != 0).then_some(ms);
         let percent = (fault == Fault::Loss).then_some(percent);
         steps.push(Step { at, lasts: Some(lasts), fault, who, ms, percent });
         at += lasts + gap;

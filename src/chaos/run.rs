@@ -28,7 +28,7 @@ use super::options::{Net, Options, Workload, print_seed};
 use super::plan::{Means, Plan, draw};
 use super::record::Record;
 use super::scenario::{Fault, Scenario, load};
-use super::{observe, report};
+use super::{failpoints, observe, report, room};
 use crate::check;
 
 /// How long clients ask where nobody says.
@@ -39,8 +39,8 @@ const MEMBERS: usize = 3;
 const STOP_MAX: Duration = Duration::from_secs(15);
 /// How long members have to hold the same after everything is healed.
 const EQUAL_MAX: Duration = Duration::from_secs(20);
-/// A small disk.
-const DISK_BYTES: u64 = 256 << 20;
+/// Whether members that are of this binary have failpoints.
+const FAILPOINTS: bool = cfg!(feature = "failpoints");
 /// What some watchers watch; others watch everything.
 const PREFIXES: [&str; 2] = ["register/", "/registry/pods/"];
 
@@ -63,10 +63,7 @@ pub fn prepare(options: &Options) -> Result<Scenario> {
         program(binary)?;
     }
     if let Some(bug) = &options.bug {
-        ensure!(
-            cfg!(feature = "failpoints"),
-            "this build has no planted bugs: `make failpoints` makes one that has"
-        );
+        ensure!(FAILPOINTS, "this build has no planted bugs: `make failpoints` makes one that has");
         let known = keelson_failpoint::planted::ALL.iter().map(|(name, _)| *name);
         let known: Vec<&str> = known.collect();
         let names = known.join(", ");
@@ -77,9 +74,9 @@ pub fn prepare(options: &Options) -> Result<Scenario> {
         !has(Fault::Upgrade) || options.upgrade_to.is_some(),
         "the scenario has the fault upgrade, and --upgrade-to names no binary"
     );
-    for fault in [Fault::SlowDisk, Fault::FailSync, Fault::ClockJump] {
+    for fault in scenario.faults.iter().map(|step| step.fault) {
         ensure!(
-            !has(fault) || options.server.is_some() || cfg!(feature = "failpoints"),
+            !failpoints::are_needed(fault) || options.server.is_some() || FAILPOINTS,
             "the fault {} needs the failpoint build: `make failpoints`",
             fault.name()
         );
@@ -89,6 +86,7 @@ pub fn prepare(options: &Options) -> Result<Scenario> {
         !has(Fault::Delay) || options.network != Net::Namespaces,
         "the fault delay needs --network proxies"
     );
+    room::ensure(members, has(Fault::DiskFull))?;
     for (what, file) in [("history", &options.history), ("report", &options.report)] {
         if let Some(file) = file {
             std::fs::File::create(file)
@@ -119,7 +117,7 @@ pub async fn run(options: Options, dir: &Path) -> Result<ExitCode> {
     let members = options.members.or(scenario.members).unwrap_or(MEMBERS);
     let network = network(&options, &scenario, members).await?;
     let means = Means {
-        failpoints: options.server.is_none() && cfg!(feature = "failpoints"),
+        failpoints: options.server.is_none() && FAILPOINTS,
         delays: matches!(network, Network::Proxies(_)),
     };
     let plan = plan(&options, scenario, members, means);
@@ -130,7 +128,7 @@ pub async fn run(options: Options, dir: &Path) -> Result<ExitCode> {
         cluster.set_variable("KEELSON_PLANTED_BUG", bug);
     }
     if plan.steps.iter().any(|step| step.fault == Fault::DiskFull) {
-        cluster.give_small_disks(DISK_BYTES)?;
+        cluster.give_small_disks(room::DISK_BYTES)?;
     }
     let cluster = Arc::new(cluster);
     let record = Record::new();
@@ -214,6 +212,9 @@ async fn through(
     for at in 0..cluster.size() {
         cluster.ready(at).await?;
     }
+    let upgrade_to = options.upgrade_to.clone();
+    let faults = Arc::new(Faults::new(Arc::clone(cluster), record.clone(), upgrade_to));
+    faults.are_possible(&plan.steps).await?;
     let observers = observe::start(cluster, record);
     let watchers = Watchers::open(&cluster.stores()?, &PREFIXES, record);
     let shared = Arc::new(Shared::new(record.clone()));
@@ -227,8 +228,6 @@ async fn through(
         let client = Client::new(number, cluster.stores()?, Arc::clone(&shared), random);
         clients.spawn(client.run(*workload));
     }
-    let faults =
-        Arc::new(Faults::new(Arc::clone(cluster), record.clone(), options.upgrade_to.clone()));
     let begin = tokio::time::Instant::now();
     let mut happening = JoinSet::new();
     for step in plan.steps.clone() {
@@ -246,9 +245,17 @@ async fn through(
     let all = async { while clients.join_next().await.is_some() {} };
     let _those_that_hang_end_here = tokio::time::timeout(STOP_MAX, all).await;
     drop(clients);
-    let findings = settle(cluster, record, watchers).await?;
+    let mut findings = settle(cluster, record, watchers).await?;
+    let wrong = faults.wrong_ends().into_iter();
+    findings.extend(wrong.map(|text| finding(record, text)));
     drop(observers);
     Ok(findings)
+}
+
+/// What is wrong beyond what the history shows.
+fn finding(record: &Record, text: String) -> Finding {
+    let (promise, at, part) = (Promise::Members, record.now(), Vec::new());
+    Finding { promise, text, at, part }
 }
 
 /// Waits until all members and watchers are where the last write is.
@@ -258,10 +265,7 @@ async fn settle(
     watchers: Watchers,
 ) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    let mut finding = |text: String| {
-        let (promise, at, part) = (Promise::Watch, record.now(), Vec::new());
-        findings.push(Finding { promise, text, at, part });
-    };
+    let mut finding = |text: String| findings.push(finding(record, text));
     for at in 0..cluster.size() {
         if let Err(error) = cluster.ready(at).await {
             finding(format!("{} does not come back: {error:#}", name(at)));

@@ -153,13 +153,18 @@ fn optional<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::E
 const READY: &[(&str, &str)] = &[
     ("all-killed", include_str!("scenarios/all-killed.yaml")),
     ("bridge-partition", include_str!("scenarios/bridge-partition.yaml")),
+    ("failing-sync", include_str!("scenarios/failing-sync.yaml")),
     ("flapping-leader", include_str!("scenarios/flapping-leader.yaml")),
+    ("full-disk", include_str!("scenarios/full-disk.yaml")),
     ("half-open-link", include_str!("scenarios/half-open-link.yaml")),
+    ("jumping-clocks", include_str!("scenarios/jumping-clocks.yaml")),
     ("leader-isolated", include_str!("scenarios/leader-isolated.yaml")),
+    ("lossy-network", include_str!("scenarios/lossy-network.yaml")),
     ("majority-ring", include_str!("scenarios/majority-ring.yaml")),
     ("replaced-member", include_str!("scenarios/replaced-member.yaml")),
     ("rolling-restart", include_str!("scenarios/rolling-restart.yaml")),
     ("stalled-leader-disk", include_str!("scenarios/stalled-leader-disk.yaml")),
+    ("upgrade", include_str!("scenarios/upgrade.yaml")),
 ];
 
 /// A ready scenario by its name, or a file's.

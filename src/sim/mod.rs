@@ -20,6 +20,9 @@ const SHRINK_MAX: Duration = Duration::from_secs(60);
 /// Runs seeds until they end, time is up, or one breaks a promise; then the exit code is 1.
 pub fn run(options: &Options) -> Result<ExitCode> {
     plant(options)?;
+    // What members log is not shown; without anybody who says so, it would be made for the `log` crate.
+    let _nobody_else_listens =
+        tracing::subscriber::set_global_default(tracing::subscriber::NoSubscriber::new());
     let mut trace = match &options.trace {
         Some(path) => {
             let file = File::create(path).with_context(|| format!("write {}", path.display()))?;

@@ -65,6 +65,9 @@ pub struct Told {
 pub struct Change {
     /// Microseconds since 1970, by the member's clock.
     pub unix_micros: u64,
+    /// How long ago that is, by a clock that does not jump.
+    #[serde(default)]
+    pub micros_ago: u64,
     /// The term.
     pub term: u64,
     /// What it was.
@@ -135,36 +138,40 @@ impl Members {
 
 /// What the member at a client URL tells.
 pub async fn fetch(endpoint: &str, tls: Option<Arc<ClientConfig>>) -> Result<Told> {
-    tokio::time::timeout(LIMIT, ask(endpoint, tls)).await.context("no answer")?
+    let asked = page(endpoint, PATH, tls);
+    let body = tokio::time::timeout(LIMIT, asked).await.context("no answer")?;
+    Ok(serde_json::from_slice(&body.context("the member is none of keelson's, or is not well")?)?)
 }
 
-async fn ask(endpoint: &str, tls: Option<Arc<ClientConfig>>) -> Result<Told> {
+/// A page of the member at a client URL.
+pub async fn page(endpoint: &str, path: &str, tls: Option<Arc<ClientConfig>>) -> Result<Bytes> {
     let uri: http::Uri = endpoint.parse().context("the endpoint is no URL")?;
     let host = uri.host().context("the endpoint has no host")?.to_owned();
     let secure = uri.scheme_str() == Some("https");
     let port = uri.port_u16().unwrap_or(2379);
     let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
     if !secure {
-        return get(stream, &host).await;
+        return get(stream, &host, path).await;
     }
     let Some(tls) = tls else { bail!("an https endpoint needs --cacert") };
     let name = ServerName::try_from(host.clone()).context("server name")?;
-    get(TlsConnector::from(tls).connect(name, stream).await?, &host).await
+    get(TlsConnector::from(tls).connect(name, stream).await?, &host, path).await
 }
 
 async fn get(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     host: &str,
-) -> Result<Told> {
+    path: &str,
+) -> Result<Bytes> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let request = http::Request::get(PATH).header("host", host).body(Full::new(Bytes::new()))?;
+    let request = http::Request::get(path).header("host", host).body(Full::new(Bytes::new()))?;
     let answer = sender.send_request(request).await?;
     let status = answer.status();
-    ensure!(status.is_success(), "{PATH}: {status}: the member is none of keelson's");
+    ensure!(status.is_success(), "{path}: {status}");
     let body = Limited::new(answer.into_body(), BYTES_MAX).collect().await;
     let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
     connection.abort();
-    Ok(serde_json::from_slice(&body)?)
+    Ok(body)
 }

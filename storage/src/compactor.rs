@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use keelson_failpoint::failpoint;
 use parking_lot::{Condvar, Mutex};
 
 use crate::background;
+use crate::disk::wall_clock;
 use crate::mvcc::{ReadError, compaction, keys};
 use crate::view::Shared;
 
@@ -136,8 +137,8 @@ impl Compactor {
             let revision = *self.shared.compaction_done.borrow();
             let took = begun.elapsed();
             measures.compactions.observe(took);
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            measures.compaction_last.set(i64::try_from(now.as_secs()).unwrap_or_default());
+            let now = wall_clock().as_secs();
+            measures.compaction_last.set(i64::try_from(now).unwrap_or_default());
             tracing::info!(revision, steps, ?took, "finished scheduled compaction");
         }
     }

@@ -1,6 +1,7 @@
 //! `keelson chaos`: short runs of ours and of etcd, what it says of wrong input, and that nothing is
 //! left when it is killed.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -40,7 +41,7 @@ fn a_run_of_ours_keeps_every_promise_and_tells_all_of_it() -> Result<()> {
     let files = ["--history", "h.jsonl", "--report", "r.html"];
     let run = chaos(dir.path(), &[&["--scenario", "s.yaml", "--seed", "7"], &files[..]].concat())?;
     assert_eq!(run.code, 0, "{run:?}");
-    assert!(run.out.contains("seed c1-7, 3 members"), "{run:?}");
+    assert!(run.out.contains("seed c2-7, 3 members"), "{run:?}");
     assert!(run.out.contains("every promise is kept"), "{run:?}");
     let history = std::fs::read_to_string(dir.path().join("h.jsonl"))?;
     for wanted in ["\"fault\":\"isolate\"", "\"role\":\"leader\"", "\"role\":\"down\"", "\"lock\""]
@@ -55,7 +56,7 @@ fn a_run_of_ours_keeps_every_promise_and_tells_all_of_it() -> Result<()> {
     )?;
     assert_eq!(again.code, 0, "{again:?}");
     let report = std::fs::read_to_string(dir.path().join("r.html"))?;
-    assert!(report.contains("keelson chaos --seed c1-7"), "the run is in it");
+    assert!(report.contains("keelson chaos --seed c2-7"), "the run is in it");
     assert!(!report.contains("src=") && !report.contains("href="), "it needs no other file");
     Ok(())
 }
@@ -96,6 +97,82 @@ faults:
     Ok(())
 }
 
+/// What only a build with failpoints can do to a member.
+const FAILPOINT_SCENARIO: &str = "
+duration: 10s
+workload: [register, leases, compactions]
+server-flags: [--heartbeat-interval=50, --election-timeout=400]
+faults:
+- {at: 1s, for: 3s, fault: clock-jump, who: leader, ms: 7200000}
+- {at: 2s, for: 1s, fault: kill, who: leader}
+- {at: 4500ms, for: 1500ms, fault: slow-disk, who: leader, ms: 900}
+- {at: 7s, for: 1s, fault: fail-sync, who: leader}
+";
+
+#[test]
+fn members_with_failpoints_have_wrong_clocks_and_bad_disks() -> Result<()> {
+    let dir = dir()?;
+    std::fs::write(dir.path().join("s.yaml"), FAILPOINT_SCENARIO)?;
+    let mut run = Command::new(store::failpoint_binary()?);
+    run.args(["chaos", "--scenario", "s.yaml", "--history", "h.jsonl"]).current_dir(dir.path());
+    let run = command::run(run, None, LIMIT)?;
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(!run.err.contains("not done"), "{run:?}");
+    let history = std::fs::read_to_string(dir.path().join("h.jsonl"))?;
+    for wanted in [
+        "\"type\":\"syncs\"",
+        "\"type\":\"stall\"",
+        "of its log took",
+        "ended by itself",
+        "\"op\":\"compact\"",
+        "\"role\":\"down\"",
+    ] {
+        assert!(history.contains(wanted), "{wanted}");
+    }
+    // Whatever a member's clock says, the history has one.
+    let hour = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+        line["at"].as_u64().is_some_and(|at| at > 3_600_000_000)
+    };
+    assert!(!history.lines().any(hour), "no line is of another hour");
+    Ok(())
+}
+
+#[test]
+fn whoever_is_not_root_runs_it_too() -> Result<()> {
+    let dir = tempfile::Builder::new().prefix("keelson-test-nobody-").tempdir()?;
+    let scenario = "
+duration: 3s
+workload: [register]
+faults: [{at: 1s, for: 1s, fault: kill, who: leader}]
+";
+    std::fs::write(dir.path().join("s.yaml"), scenario)?;
+    let tmp = dir.path().join("tmp");
+    std::fs::create_dir(&tmp)?;
+    std::fs::copy(binary(), dir.path().join("keelson"))?;
+    let everybody = || std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(dir.path(), everybody())?;
+    std::fs::set_permissions(&tmp, everybody())?;
+    let nobody = |arguments: &[&str]| -> Result<Output> {
+        let mut run = Command::new("setpriv");
+        run.args(["--reuid=65534", "--regid=65534", "--clear-groups", "./keelson", "chaos"]);
+        run.args(arguments).current_dir(dir.path()).env("TMPDIR", &tmp);
+        command::run(run, None, LIMIT)
+    };
+    let run = nobody(&["--scenario", "s.yaml"])?;
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(std::fs::read_dir(&tmp)?.count(), 0, "nothing is left");
+    for (arguments, wanted) in [
+        (["--network", "namespaces"], "need root"),
+        (["--scenario", "full-disk"], "disk-full needs root"),
+    ] {
+        let refused = nobody(&arguments)?;
+        assert_eq!(refused.code, 1, "{refused:?}");
+        assert!(refused.err.contains(wanted), "{wanted}: {refused:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn what_cannot_be_run_is_refused_with_a_reason() -> Result<()> {
     let dir = dir()?;
@@ -119,10 +196,22 @@ fn what_cannot_be_run_is_refused_with_a_reason() -> Result<()> {
         (&["--members", "40"], "not from 1 to 9"),
         (&["--report", "/nowhere/r.html"], "the report /nowhere/r.html"),
         (&["--duration", "soon"], "soon"),
+        (&["--scenario", "jumping-clocks"], "needs the failpoint build"),
+        (&["--scenario", "stalled-leader-disk", "--server", "etcd"], "a server with failpoints"),
     ] {
         let refused = chaos(dir.path(), arguments)?;
         assert!(refused.code != 0 && refused.err.contains(wanted), "{wanted}: {refused:?}");
     }
+    // A disk of its own that is small; its mount ends with the namespace.
+    let mut full = Command::new("unshare");
+    full.args(["--mount", "sh", "-ec", "mount -t tmpfs -o size=9m none tmp; exec \"$0\" chaos"])
+        .arg(binary())
+        .env("TMPDIR", dir.path().join("tmp"))
+        .current_dir(dir.path());
+    std::fs::create_dir(dir.path().join("tmp"))?;
+    let full = command::run(full, None, LIMIT)?;
+    assert_eq!(full.code, 1, "{full:?}");
+    assert!(full.err.contains("no room for 3 members") && full.err.contains("9 MiB"), "{full:?}");
     let listed = chaos(dir.path(), &["list"])?;
     assert!(listed.out.contains("leader-isolated"), "{listed:?}");
     Ok(())
@@ -197,6 +286,13 @@ fn the_report_is_shown_by_a_browser_in_light_and_dark() -> Result<()> {
     std::fs::write(dir.path().join("s.yaml"), SCENARIO)?;
     let run = chaos(dir.path(), &["--scenario", "s.yaml", "--report", "r.html"])?;
     assert_eq!(run.code, 0, "{run:?}");
+    // What this run had none of.
+    let report = std::fs::read_to_string(dir.path().join("r.html"))?;
+    let stall =
+        r#""lines":[{"type":"stall","at":2000000,"until":4900000,"member":"m0","what":"slow"},"#;
+    let broken = r#""findings":[{"promise":"watch","text":"wrong","at":3000000,"drawn":""}]"#;
+    let report = report.replacen("\"lines\":[", stall, 1).replacen("\"findings\":[]", broken, 1);
+    std::fs::write(dir.path().join("r.html"), report)?;
     let page = format!("file://{}", dir.path().join("r.html").display());
     for dark in [&[][..], &["--force-dark-mode", "--blink-settings=preferredColorScheme=0"]] {
         let mut show = Command::new(browser);
@@ -208,7 +304,22 @@ fn the_report_is_shown_by_a_browser_in_light_and_dark() -> Result<()> {
         let shown = command::run(show, None, LIMIT)?;
         assert!(!shown.out.contains("data-error"), "{}", shown.err);
         assert!(shown.out.contains("data-ready=\"members=3 faults=3"), "{}", shown.err);
-        assert!(shown.out.contains("class=\"latency\""), "the timeline is drawn");
+        // All that the timeline has: links, faults, syncs, stalls, what is broken, roles.
+        for wanted in [
+            "class=\"latency\"",
+            "class=\"fault\"",
+            "class=\"link\"",
+            "class=\"syncs\"",
+            "class=\"stall\"",
+            "class=\"broken\"",
+            " leader, term ",
+            " candidate, term ",
+            " follower, term ",
+            " down, term ",
+            " paused, term ",
+        ] {
+            assert!(shown.out.contains(wanted), "{wanted} is drawn");
+        }
     }
     Ok(())
 }

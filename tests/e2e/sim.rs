@@ -1,7 +1,7 @@
 //! `keelson sim`: a seed is a run, a planted bug is found, and what is printed repeats it.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use keelson_tests::cluster::binary;
@@ -91,6 +91,18 @@ fn a_failure_is_made_smaller_and_repeated_by_the_command_that_is_printed() {
     assert_eq!(verdict(&again), verdict(&found), "{command}");
     let trace = std::fs::read_to_string(scratch.path().join("sim.trace")).unwrap();
     assert!(trace.contains("VIOLATION of \"one leader a term\""), "{command}");
+}
+
+#[test]
+fn output_that_nobody_reads_ends_it_without_a_word() {
+    let mut command = Command::new(binary());
+    command.args(["sim", "--seeds", "1..3", "--for", "1s"]);
+    let (out, err) = (Stdio::piped(), Stdio::piped());
+    let mut child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(128 + 13));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
 
 #[test]

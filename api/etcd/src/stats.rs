@@ -3,10 +3,11 @@
 //! Values are never shown: they may be secret, and long.
 
 use std::any::Any;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::Bytes;
 use keelson_proto::etcdserverpb as pb;
+use keelson_storage::disk::wall_clock;
 use prost::Message;
 use tracing::Level;
 
@@ -66,8 +67,7 @@ impl Asked {
         let (request_count, response_count) = self.counts(answer);
         let known = !matches!(self.content, Content::Other);
         let size = |bytes: usize| if known { i64::try_from(bytes).unwrap_or(-1) } else { -1 };
-        let start = SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH);
-        let start = start.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let start = wall_clock().saturating_sub(took);
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(

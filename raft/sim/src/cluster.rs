@@ -204,13 +204,19 @@ impl Cluster {
         }
     }
 
-    /// Changes what a member has synced, unless another member's was already: most must be whole.
+    /// Changes what a member has synced, unless another member's was already: most must be whole. One
+    /// of two that vote is not to be spared, and a third that was asked for does not vote at once.
     pub(crate) fn rot(&self, id: u64) -> bool {
         let Some(computer) = self.computer(id) else { return false };
         {
             let state = self.state.lock();
             let is_rotten = |id: &u64| state.members.contains_key(id);
-            if state.rotten.iter().any(is_rotten) || state.changing || state.members.len() < 3 {
+            let nodes = state.running.values().filter_map(|running| running.node.as_ref());
+            let mut quorums = nodes.flat_map(Node::quorums).peekable();
+            if state.rotten.iter().any(is_rotten)
+                || quorums.peek().is_none()
+                || quorums.any(|voters| voters.len() < 3)
+            {
                 return false;
             }
         }

@@ -99,9 +99,18 @@ impl Control {
     }
 }
 
+/// Tasks that are ready, sorted: few at a time, looked at before every poll.
 #[derive(Default)]
 struct Woken {
-    tasks: BTreeSet<u64>,
+    tasks: Vec<u64>,
+}
+
+impl Woken {
+    fn insert(&mut self, task: u64) {
+        if let Err(place) = self.tasks.binary_search(&task) {
+            self.tasks.insert(place, task);
+        }
+    }
 }
 
 struct TaskWaker {
@@ -111,11 +120,11 @@ struct TaskWaker {
 
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
-        self.woken.lock().tasks.insert(self.task);
+        self.woken.lock().insert(self.task);
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.lock().tasks.insert(self.task);
+        self.woken.lock().insert(self.task);
     }
 }
 
@@ -161,10 +170,10 @@ impl Timers {
 /// One thread's world.
 pub(crate) struct Simulator {
     random: RefCell<StdRng>,
-    tasks: RefCell<BTreeMap<u64, Task>>,
+    /// By number; a task that is being polled, or has ended, is not there.
+    tasks: RefCell<Vec<Option<Task>>>,
     /// Tasks of stopped groups that are ready.
     held: RefCell<BTreeSet<u64>>,
-    next_task: Cell<u64>,
     running_group: Cell<Group>,
     woken: Arc<Mutex<Woken>>,
     timers: Arc<Mutex<Timers>>,
@@ -180,9 +189,8 @@ impl Simulator {
         let control = Control::default();
         Rc::new(Self {
             random: RefCell::new(StdRng::seed_from_u64(seed)),
-            tasks: RefCell::default(),
+            tasks: RefCell::new(vec![None]),
             held: RefCell::default(),
-            next_task: Cell::new(1),
             running_group: Cell::default(),
             woken: Arc::default(),
             timers: control.timers.clone(),
@@ -249,19 +257,30 @@ impl Simulator {
 
     fn kill(&self, group: Group) {
         let mut tasks = self.tasks.borrow_mut();
-        let dead = tasks.iter().filter(|(_, task)| task.group == group).map(|(id, _)| *id);
-        let dead: Vec<u64> = dead.collect();
-        let dead: Vec<Option<Task>> = dead.iter().map(|id| tasks.remove(id)).collect();
+        let of_group = |task: &mut Task| task.group == group;
+        let dead: Vec<Task> = tasks.iter_mut().filter_map(|task| task.take_if(of_group)).collect();
         drop(tasks);
         drop(dead);
     }
 
     fn add(&self, group: Group, job: Job) {
-        let id = self.next_task.get();
-        self.next_task.set(id + 1);
+        let mut tasks = self.tasks.borrow_mut();
+        let id = tasks.len() as u64;
         let waker = Waker::from(Arc::new(TaskWaker { task: id, woken: self.woken.clone() }));
-        self.tasks.borrow_mut().insert(id, Task { group, job, waker });
-        self.woken.lock().tasks.insert(id);
+        tasks.push(Some(Task { group, job, waker }));
+        drop(tasks);
+        self.woken.lock().insert(id);
+    }
+
+    fn take(&self, id: u64) -> Option<Task> {
+        self.tasks.borrow_mut().get_mut(usize::try_from(id).ok()?)?.take()
+    }
+
+    fn put(&self, id: u64, task: Task) {
+        let mut tasks = self.tasks.borrow_mut();
+        if let Some(place) = usize::try_from(id).ok().and_then(|id| tasks.get_mut(id)) {
+            *place = Some(task);
+        }
     }
 
     /// Polls one of the tasks that are ready, whichever the seed says.
@@ -274,13 +293,11 @@ impl Simulator {
             let count = woken.tasks.len();
             let place =
                 if count == 1 { 0 } else { self.random.borrow_mut().random_range(0..count) };
-            let Some(id) = woken.tasks.iter().nth(place).copied() else { return false };
-            woken.tasks.remove(&id);
-            id
+            woken.tasks.remove(place)
         };
-        let Some(mut task) = self.tasks.borrow_mut().remove(&id) else { return true };
+        let Some(mut task) = self.take(id) else { return true };
         if self.is_stopped(id, task.group) {
-            self.tasks.borrow_mut().insert(id, task);
+            self.put(id, task);
             return true;
         }
         self.note(id);
@@ -288,9 +305,7 @@ impl Simulator {
         let waker = task.waker.clone();
         let mut poll = || task.job.as_mut().poll(&mut Context::from_waker(&waker));
         match panics::catch(AssertUnwindSafe(&mut poll)) {
-            Ok(Poll::Pending) => {
-                self.tasks.borrow_mut().insert(id, task);
-            }
+            Ok(Poll::Pending) => self.put(id, task),
             Ok(Poll::Ready(())) => drop(task),
             Err(message) => {
                 self.panicked.borrow_mut().push((task.group, message));

@@ -143,12 +143,17 @@ async fn one(cluster: &Cluster, fault: Fault) {
             cluster.fill_disk(id, false);
         }
         Fault::BitRot { whom } => {
+            // Nobody else is taken away until it is seen.
+            if !cluster.begin_change() {
+                return;
+            }
             let id = resolve(cluster, whom);
             if cluster.rot(id) {
                 Runtime::sleep(Duration::from_millis(Runtime::random() % 1000)).await;
                 cluster.crash(id);
                 cluster.start(id);
             }
+            cluster.end_change();
         }
         Fault::Pause { whom, time } => cluster.control.stop(resolve(cluster, whom), time),
         Fault::Slow { whom, pause, times } => {
@@ -172,14 +177,14 @@ async fn one(cluster: &Cluster, fault: Fault) {
                 cluster.call(leader, move |node| async move { node.move_leader(to).await }).await;
         }
         Fault::Replace { whom, first } => {
-            if cluster.begin_change() {
+            if cluster.damaged().is_none() && cluster.begin_change() {
                 let id = resolve(cluster, whom);
                 replace(cluster, id, first).await;
                 cluster.end_change();
             }
         }
         Fault::Promote => {
-            if cluster.begin_change() {
+            if cluster.damaged().is_none() && cluster.begin_change() {
                 promote(cluster).await;
                 cluster.end_change();
             }

@@ -2,6 +2,7 @@
 //! it asked and was told.
 
 mod append;
+mod compactions;
 mod holders;
 mod kubernetes;
 mod leases;
@@ -9,6 +10,7 @@ mod register;
 mod transactions;
 mod watchers;
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,6 +31,8 @@ pub use watchers::Watchers;
 
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Longer values are not written down, but what they are known by.
+const TEXT_MAX: usize = 4096;
 /// The longest pause between two requests.
 const PAUSE_MS_MAX: u64 = 60;
 
@@ -86,6 +90,7 @@ impl Client {
                 Workload::Leases => self.lease().await,
                 Workload::Locks => self.lock().await,
                 Workload::Elections => self.election().await,
+                Workload::Compactions => self.compaction().await,
             }
             let pause = self.random.random_range(0..PAUSE_MS_MAX);
             tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -197,6 +202,11 @@ fn revision(header: Option<pb::ResponseHeader>) -> Option<i64> {
 }
 
 fn text(bytes: &[u8]) -> String {
+    if bytes.len() > TEXT_MAX {
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        return format!("{} bytes, {:x}", bytes.len(), hasher.finish());
+    }
     String::from_utf8_lossy(bytes).into_owned()
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use keelson_check::{Change, Former, Line};
-use keelson_client::{Store as _, StoreError, WatchItem, WatchSpec, prefix_end};
+use keelson_client::{GrpcStore, Store as _, StoreError, WatchItem, WatchSpec, prefix_end};
 use keelson_proto::mvccpb;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -107,7 +107,7 @@ impl Watcher {
         let opened = self.record.now();
         let mut stream = match tokio::time::timeout(OPEN, store.watch(spec)).await.ok()? {
             Ok(stream) => stream,
-            Err(error) => return self.ended(&error),
+            Err(error) => return self.ended(&store, &error).await,
         };
         let written = |key: String| if key == EVERY { String::new() } else { key };
         self.record.write(Line::Watch {
@@ -124,7 +124,7 @@ impl Watcher {
             tokio::select! {
                 item = stream.next() => match item? {
                     Ok(item) => self.told(item),
-                    Err(error) => return self.ended(&error),
+                    Err(error) => return self.ended(&store, &error).await,
                 },
                 () = tokio::time::sleep(often) => handle.request_progress(),
                 changed = self.last.changed() => changed.ok()?,
@@ -150,12 +150,13 @@ impl Watcher {
         }
     }
 
-    fn ended(&mut self, error: &StoreError) -> Option<()> {
+    async fn ended(&mut self, store: &GrpcStore, error: &StoreError) -> Option<()> {
         if matches!(error, StoreError::Compacted) {
+            // It goes on from now on; where nobody tells what that is, it is told once more.
+            let now = tokio::time::timeout(OPEN, store.revision()).await.ok()?.ok()?;
             let (watcher, at) = (self.name.clone(), self.record.now());
             self.record.write(Line::Compacted { watcher, at, revision: self.from });
-            // From now on.
-            self.from = 0;
+            self.from = now + 1;
         }
         None
     }

@@ -43,6 +43,7 @@ points! {
     beforeServeHTTPLeaseRenew
     beforeStartDBTxn
     beforeWritebackBuf
+    clockJump: takes_text
     commitAfterPreCommitHook
     commitBeforePreCommitHook
     compactAfterAcquiredBatchTxLock
@@ -68,4 +69,5 @@ points! {
     raftDropHeartbeat
     walAfterSync
     walBeforeSync
+    walSyncError: takes_text
 }

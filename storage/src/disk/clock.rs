@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use keelson_failpoint::failpoint;
+
 /// A source of time. Monotonic time orders and measures, wall time is for people.
 pub trait Clock: Send + Sync + std::fmt::Debug {
     /// Monotonic time since an arbitrary start.
@@ -35,6 +37,18 @@ impl Clock for SystemClock {
     }
 
     fn wall(&self) -> Duration {
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+        wall_clock()
     }
+}
+
+/// The machine's wall clock, since the Unix epoch: the only place that reads it for a member, so that
+/// tests can make one member's clock jump (`clockJump`: so many milliseconds fast, or slow below zero).
+pub fn wall_clock() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    failpoint!(clockJump => |millis| {
+        let millis: i64 = millis.parse().unwrap_or_default();
+        let far = Duration::from_millis(millis.unsigned_abs());
+        return if millis < 0 { now.saturating_sub(far) } else { now.saturating_add(far) };
+    });
+    now
 }

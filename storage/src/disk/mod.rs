@@ -8,7 +8,7 @@ mod random;
 mod real;
 mod simulated;
 
-pub use clock::{Clock, SystemClock};
+pub use clock::{Clock, SystemClock, wall_clock};
 pub use failing::{Failing, FailingDisk};
 pub use file::{Disk, DiskFile};
 pub use random::{Random, SeededRandom, SystemRandom};

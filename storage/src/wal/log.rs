@@ -283,6 +283,9 @@ impl Wal {
 
     fn try_sync(&mut self) -> Result<(), WalError> {
         failpoint!(walBeforeSync);
+        failpoint!(walSyncError => |text| {
+            return Err(WalError::io("sync", &self.path(), std::io::Error::other(text)));
+        });
         self.file.sync_data().map_err(|error| WalError::io("sync", &self.path(), error))?;
         failpoint!(walAfterSync);
         self.synced = self.tail;

@@ -127,6 +127,19 @@ pub enum Line {
         /// What it was.
         what: String,
     },
+    /// Syncs of a member's log in some time, that they may be drawn.
+    Syncs {
+        /// From when on.
+        at: u64,
+        /// Until when.
+        until: u64,
+        /// The member.
+        member: String,
+        /// How many there were.
+        count: u64,
+        /// How long they took together, in microseconds.
+        micros: u64,
+    },
     /// Anything worth a word.
     Note {
         /// When.

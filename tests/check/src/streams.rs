@@ -40,8 +40,12 @@ pub fn check_streams(lines: &[Line]) -> (BTreeMap<&'static str, usize>, Vec<Stre
     });
     let settled = settled.max();
     let mut whole = None;
-    for followed in &watchers {
-        if is_whole(&followed.watched) && whole.is_none() {
+    let mut candidates: Vec<&Followed> =
+        watchers.iter().filter(|one| is_whole(&one.watched)).collect();
+    // One that was told of a compaction ends early.
+    candidates.sort_by_key(|one| std::cmp::Reverse(reached(&one.watched)));
+    for followed in candidates {
+        if whole.is_none() {
             whole = whole_log(&names, followed, &mut flaws);
         }
     }

@@ -36,6 +36,8 @@ pub enum Promise {
     Watch,
     /// Leases do not end early; locks and elections have one holder, and tokens grow.
     Holder,
+    /// Members run, come back, and hold the same in the end.
+    Members,
 }
 
 impl std::fmt::Display for Promise {
@@ -44,6 +46,7 @@ impl std::fmt::Display for Promise {
             Self::Linearizable => "linearizability",
             Self::Watch => "watch and revisions",
             Self::Holder => "leases and locks",
+            Self::Members => "members",
         })
     }
 }

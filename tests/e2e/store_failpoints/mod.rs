@@ -41,7 +41,7 @@ enum At {
 }
 
 /// All points, as the interface lists them.
-const POINTS: [(&str, At); 43] = [
+const POINTS: [(&str, At); 45] = [
     ("afterCommit", At::Alone),
     ("afterIsMemberExist", At::Alone),
     ("afterStartDBTxn", At::Alone),
@@ -60,6 +60,7 @@ const POINTS: [(&str, At); 43] = [
     ("beforeServeHTTPLeaseRenew", At::Leader),
     ("beforeStartDBTxn", At::Alone),
     ("beforeWritebackBuf", At::Alone),
+    ("clockJump", At::Alone),
     ("commitAfterPreCommitHook", At::Alone),
     ("commitBeforePreCommitHook", At::Alone),
     ("compactAfterAcquiredBatchTxLock", At::Alone),
@@ -85,6 +86,7 @@ const POINTS: [(&str, At); 43] = [
     ("raftDropHeartbeat", At::Follower),
     ("walAfterSync", At::Alone),
     ("walBeforeSync", At::Alone),
+    ("walSyncError", At::Alone),
 ];
 
 /// Names of etcd's that nothing here corresponds to.

@@ -1,11 +1,12 @@
 //! Signed tokens: claims that any member can check without remembering anything.
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keelson_storage::auth::Authority;
+use keelson_storage::disk::wall_clock;
 use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::signature::{
@@ -200,7 +201,7 @@ impl Private {
 
 /// Seconds since 1970.
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    wall_clock().as_secs()
 }
 
 fn bad_key(error: impl fmt::Display) -> AuthTokenError {

@@ -1,6 +1,9 @@
 //! `/debug/elections`: what this member was, when and why, as far back as it remembers.
 
+use std::time::Duration;
+
 use ::http::StatusCode;
+use keelson_storage::disk::wall_clock;
 use serde_json::json;
 
 use super::text;
@@ -12,7 +15,8 @@ pub(super) fn elections(face: &EtcdFace) -> Outgoing {
     let id = |id: u64| format!("{id:x}");
     let changes = node.timeline().into_iter().map(|change| {
         json!({
-            "unixMicros": u64::try_from(change.since_epoch.as_micros()).unwrap_or(u64::MAX),
+            "unixMicros": micros(change.since_epoch),
+            "microsAgo": micros(change.since.elapsed()),
             "term": change.term,
             "role": change.role.name(),
             "leader": change.leader.map(id),
@@ -20,6 +24,11 @@ pub(super) fn elections(face: &EtcdFace) -> Outgoing {
         })
     });
     let changes: Vec<_> = changes.collect();
-    let body = json!({ "memberID": id(node.status().member_id), "changes": changes });
+    let (member, now) = (id(node.status().member_id), micros(wall_clock()));
+    let body = json!({ "memberID": member, "unixMicros": now, "changes": changes });
     text(StatusCode::OK, "application/json; charset=utf-8", format!("{body}\n"))
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -1,8 +1,9 @@
 //! How long the disk takes: told by those who open the files, shown beside all else.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use keelson_storage::disk::{Clock as _, SystemClock};
 use keelson_storage::measures::Histogram;
 
 use super::text::Text;
@@ -15,7 +16,8 @@ const SYNC_WARNING: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct DiskMetrics {
     wal_syncs: Histogram,
-    /// When the sync that goes on began, in milliseconds since 1970; 0: none does.
+    clock: SystemClock,
+    /// When the sync that goes on began, in milliseconds of the clock; 0: none does.
     syncing_since: AtomicU64,
     wal_writes: Histogram,
     wal_written_bytes: AtomicU64,
@@ -45,6 +47,7 @@ impl Default for DiskMetrics {
     fn default() -> Self {
         Self {
             wal_syncs: Histogram::new(0.001, 14),
+            clock: SystemClock::new(),
             syncing_since: AtomicU64::new(0),
             wal_writes: Histogram::new(0.001, 14),
             wal_written_bytes: AtomicU64::new(0),
@@ -61,7 +64,7 @@ impl Default for DiskMetrics {
 impl DiskMetrics {
     /// The log is about to be made durable.
     pub fn wal_syncing(&self) {
-        self.syncing_since.store(now_millis(), Ordering::Relaxed);
+        self.syncing_since.store(self.now_millis(), Ordering::Relaxed);
     }
 
     /// That has ended, well or not.
@@ -88,6 +91,11 @@ impl DiskMetrics {
     /// The engine has made its state durable.
     pub fn flushed(&self, took: Duration) {
         self.flushes.observe(took);
+    }
+
+    /// Never 0.
+    fn now_millis(&self) -> u64 {
+        u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
     /// The leader's snapshot was written beside the state.
@@ -147,7 +155,7 @@ impl DiskMetrics {
             out.whole_histogram(name, help, histogram);
         }
         let since = self.syncing_since.load(Ordering::Relaxed);
-        let millis = if since == 0 { 0 } else { now_millis().saturating_sub(since) };
+        let millis = if since == 0 { 0 } else { self.now_millis().saturating_sub(since) };
         out.gauge(
             "keelson_disk_wal_sync_running_seconds",
             "For how long the sync of the WAL that goes on has gone on.",
@@ -164,9 +172,4 @@ impl DiskMetrics {
             self.wal_written_bytes.load(Ordering::Relaxed),
         );
     }
-}
-
-fn now_millis() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
