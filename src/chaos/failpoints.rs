@@ -44,7 +44,7 @@ pub async fn set(address: &str, name: &str, terms: Option<&str>) -> Result<()> {
     match status {
         "204" => Ok(()),
         // A point that is not set cannot be cleared.
-        "404" if terms.is_none() => Ok(()),
+        "400" | "404" if terms.is_none() => Ok(()),
         _ => bail!("failpoint {name} at {address}: {}", answer.lines().next().unwrap_or_default()),
     }
 }

@@ -17,12 +17,15 @@ use rand::{Rng as _, SeedableRng as _};
 
 use super::cluster::{Cluster, Program, name};
 use super::failpoints::{self, SYNC_FAILS};
-use super::network::{Link, Links, good};
+use super::network::{Links, good};
 use super::record::Record;
 use super::scenario::{Fault, Step, Who};
+use super::shapes;
 
 /// How long a fault lasts that does not say.
 const LASTS: Duration = Duration::from_secs(2);
+/// How much later than that a member may end whose sync has failed.
+const END_MAX: Duration = Duration::from_secs(5);
 /// Between two turns of a flapping member.
 const FLAP_MS: i64 = 400;
 /// Looks for a leader, where a fault is for one.
@@ -76,9 +79,7 @@ impl Faults {
                 let address = self.cluster.addresses(at).failpoints;
                 failpoints::point(&address, step.fault).await.with_context(|| {
                     let (fault, program) = (step.fault.name(), self.cluster.program(at));
-                    format!(
-                        "the fault {fault} needs a server with failpoints, and {program} is none"
-                    )
+                    format!("the fault {fault} needs a server with failpoints; {program} is none")
                 })?;
             }
         }
@@ -99,7 +100,7 @@ impl Faults {
         let mut random = SmallRng::seed_from_u64(seed);
         let members = self.members(&step.who, &mut random).await;
         let at = self.record.now();
-        let links = self.links(step, &members, &mut random);
+        let links = shapes::links(step, self.cluster.size(), &members, &mut random);
         let detail = match (step.ms, step.percent) {
             (Some(ms), _) => format!("{ms} ms"),
             (_, Some(percent)) => format!("{percent} % of packets"),
@@ -145,57 +146,6 @@ impl Faults {
         }
     }
 
-    /// What a fault does to links; `None`: nothing.
-    fn links(&self, step: &Step, members: &[usize], random: &mut SmallRng) -> Option<Links> {
-        let size = self.cluster.size();
-        let one = members.first().copied().unwrap_or(0);
-        let mut others: Vec<usize> = (0..size).filter(|at| *at != one).collect();
-        others.shuffle(random);
-        let cut = Link { cut: true, ..Link::default() };
-        let ms = step.ms.and_then(|ms| u64::try_from(ms).ok());
-        let bad = match step.fault {
-            Fault::Delay => {
-                Link { delay: Duration::from_millis(ms.unwrap_or(200)), ..Link::default() }
-            }
-            Fault::Loss => Link { loss_percent: step.percent.unwrap_or(20), ..Link::default() },
-            _ => cut,
-        };
-        let in_small = |at: usize| others.iter().take((size - 1) / 2).any(|other| *other == at);
-        let is_bad = |from: usize, to: usize| -> bool {
-            let hit = |at: usize| members.contains(&at);
-            match step.fault {
-                Fault::Isolate | Fault::Flap | Fault::Delay | Fault::Loss => hit(from) || hit(to),
-                Fault::Deaf => hit(to),
-                Fault::Mute => hit(from),
-                Fault::HalfOpen => from == one && others.first() == Some(&to),
-                Fault::Halves => {
-                    let small = (size - 1) / 2;
-                    let group = |at: usize| {
-                        at == one || others.iter().take(small.saturating_sub(1)).any(|it| *it == at)
-                    };
-                    group(from) != group(to)
-                }
-                Fault::Bridge => from != one && to != one && in_small(from) != in_small(to),
-                Fault::Ring => {
-                    let apart = from.abs_diff(to);
-                    apart.min(size - apart) > 1
-                }
-                _ => false,
-            }
-        };
-        let mut links = good(size);
-        let mut any = false;
-        for (from, row) in links.iter_mut().enumerate() {
-            for (to, link) in row.iter_mut().enumerate() {
-                if from != to && is_bad(from, to) {
-                    *link = bad;
-                    any = true;
-                }
-            }
-        }
-        any.then_some(links)
-    }
-
     /// Does it and undoes it; the links it disturbed.
     async fn carry_out(
         &self,
@@ -207,7 +157,7 @@ impl Faults {
         let pause = || tokio::time::sleep(lasts);
         if let Some(links) = links {
             let id = self.next.fetch_add(1, Ordering::Relaxed);
-            let disturbed = named(&links);
+            let disturbed = shapes::named(&links);
             if step.fault == Fault::Flap {
                 self.flap(id, &links, lasts, step.ms.unwrap_or(FLAP_MS)).await?;
             } else {
@@ -338,7 +288,13 @@ impl Faults {
         self.ends().may.extend(members);
         self.set_points(members, Fault::FailSync, SYNC_ERROR).await?;
         tokio::time::sleep(lasts).await;
-        let ended = members.iter().any(|at| self.cluster.condition(*at) == Some("down"));
+        // A member takes its time to end.
+        let late = tokio::time::Instant::now() + END_MAX;
+        let has_ended = || members.iter().any(|at| self.cluster.condition(*at) == Some("down"));
+        while !has_ended() && tokio::time::Instant::now() < late {
+            tokio::time::sleep(LOOK).await;
+        }
+        let ended = has_ended();
         self.clear_points(members, Fault::FailSync).await?;
         self.revive().await;
         ensure!(ended, "it has ended nobody");
@@ -401,15 +357,6 @@ impl Faults {
         self.revive().await;
         (0..self.cluster.size()).try_for_each(|at| self.cluster.start(at))
     }
-}
-
-fn named(links: &Links) -> Vec<(String, String)> {
-    let mut named = Vec::new();
-    for (from, row) in links.iter().enumerate() {
-        let bad = row.iter().enumerate().filter(|(_, link)| !link.is_good());
-        named.extend(bad.map(|(to, _)| (name(from), name(to))));
-    }
-    named
 }
 
 /// Writes until nothing more fits.

@@ -18,6 +18,7 @@ mod room;
 mod run;
 mod sandbox;
 mod scenario;
+mod shapes;
 mod syncs;
 
 use std::process::ExitCode;

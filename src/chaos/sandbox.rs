@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::{Context as _, Result, bail};
 use keelson_node_agent::sys::process::{ignore_signal, kill_with_parent};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
@@ -43,9 +43,18 @@ pub fn enter(options: Options) -> Result<ExitCode> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(std::env::args_os().skip(1)).arg("--inside").arg(dir.path());
     kill_with_parent(&mut command);
-    let status = supervise(&mut command)?;
+    let status = supervise(&mut command);
+    unmount_all(dir.path());
+    let status = status?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(ExitCode::from(code.unwrap_or(INTERRUPTED)))
+}
+
+/// Small disks of members are mounted here as well; a directory cannot go that is one.
+fn unmount_all(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let _most_are_none = umount2(&entry.path(), MntFlags::MNT_DETACH);
+    }
 }
 
 /// Waits for the run; a signal is handed on, so that it can end in order.
