@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use keelson_etcd_api::DiskMetrics;
+use keelson_failpoint::failpoint;
 use keelson_storage::disk::{Disk, DiskFile};
 use keelson_storage::engine::{
     Direction, Engine, EngineError, EngineLoad, Export, Reader, Staged, Visitor, WriteBatch,
@@ -82,6 +83,7 @@ impl DiskFile for MeasuredFile {
     fn sync_data(&self) -> io::Result<()> {
         self.metrics.wal_syncing();
         let began = Instant::now();
+        failpoint!(walDuringSync);
         let synced = self.file.sync_data();
         self.metrics.wal_synced(began.elapsed());
         synced

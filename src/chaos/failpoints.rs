@@ -17,7 +17,7 @@ pub const SYNC_FAILS: &str = "walSyncError";
 /// The points by one of which a fault is made; nothing where it needs none.
 fn points(fault: Fault) -> &'static [&'static str] {
     match fault {
-        Fault::SlowDisk => &["walBeforeSync"],
+        Fault::SlowDisk => &["walDuringSync", "walBeforeSync"],
         Fault::FailSync => &[SYNC_FAILS, "walBeforeSync"],
         Fault::ClockJump => &["clockJump"],
         _ => &[],

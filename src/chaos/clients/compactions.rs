@@ -28,7 +28,8 @@ impl Client {
             return;
         };
         let kept = if self.random.random_ratio(1, CLOSE) { KEPT_CLOSE } else { KEPT };
-        let revision = newest - self.random.random_range(kept);
+        // At first there are not so many.
+        let revision = newest - self.random.random_range(kept).min(newest / 2);
         if revision <= 1 {
             return;
         }

@@ -69,5 +69,6 @@ points! {
     raftDropHeartbeat
     walAfterSync
     walBeforeSync
+    walDuringSync
     walSyncError: takes_text
 }

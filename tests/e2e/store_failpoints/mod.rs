@@ -41,7 +41,7 @@ enum At {
 }
 
 /// All points, as the interface lists them.
-const POINTS: [(&str, At); 45] = [
+const POINTS: [(&str, At); 46] = [
     ("afterCommit", At::Alone),
     ("afterIsMemberExist", At::Alone),
     ("afterStartDBTxn", At::Alone),
@@ -86,6 +86,7 @@ const POINTS: [(&str, At); 45] = [
     ("raftDropHeartbeat", At::Follower),
     ("walAfterSync", At::Alone),
     ("walBeforeSync", At::Alone),
+    ("walDuringSync", At::Alone),
     ("walSyncError", At::Alone),
 ];
 
