@@ -10,6 +10,7 @@ mod sending;
 mod server;
 mod sockets;
 mod transport;
+mod underway;
 pub(crate) mod wire;
 
 pub use measures::PeerMeasures;

@@ -24,6 +24,7 @@ use super::directory::{Directory, Purpose};
 use super::frame::{Frame, Kind, encode, encode_bytes};
 use super::measures::PeerMeasures;
 use super::sending::Sending;
+use super::underway::Underway;
 use super::wire;
 use crate::machine::{SnapshotData, blocking};
 use crate::runtime::{Moment, Runtime};
@@ -158,14 +159,18 @@ impl NetStreamAppend<Types> for PeerClient {
                 unreachable(&error)
             })?;
             let is_heartbeat = self.purpose == Purpose::Heartbeats;
+            let underway = Underway::default();
+            let answers = underway.clone();
             let replies = input
                 .map(move |request| {
+                    underway.sent(&request);
                     failpoint!(raftBeforeLeaderSend);
                     let call = channel.call(|number| encode(kind, number, &wire::append(&request)));
                     let measured = measured.clone();
                     async move { append_reply(call, limit, &measured).await }
                 })
                 .buffered(APPENDS_IN_FLIGHT)
+                .filter(move |result| std::future::ready(answers.answered(result)))
                 .inspect(move |result| match result {
                     Ok(_) if is_heartbeat => reachable.heard(target),
                     Ok(_) => {}
