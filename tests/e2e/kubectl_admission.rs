@@ -1,10 +1,11 @@
 //! Admission that objects of the cluster configure: policies, webhooks, conversions.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use keelson_tests::webhook::{Webhook, base64};
 use keelson_tests::{Cluster, Settings, wait};
 use serde_json::json;
-use std::time::Duration;
 
 /// How long the server may take to see a configuration.
 const SEEN_MAX: Duration = Duration::from_secs(5);

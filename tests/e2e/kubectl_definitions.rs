@@ -1,7 +1,9 @@
 //! Custom kinds: what kubectl does with a definition and with its objects.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
-use keelson_tests::{Cluster, Settings};
+use keelson_tests::{Cluster, Settings, wait};
 
 const DEFINITION: &str = r#"
 apiVersion: apiextensions.k8s.io/v1
@@ -147,6 +149,18 @@ fn a_definition_makes_a_kind() -> Result<()> {
     let apply = ["apply", "--server-side", "--field-manager=other", "-f", "-"];
     cluster.kubectl_with(&apply, theirs)?.ok()?;
     ensure!(cluster.field("ct two", "{.spec.ports[*].name}")? == "a b");
+
+    // What the definition gains and loses, stored objects gain and lose when they are read.
+    let changed = DEFINITION
+        .replace("image: {type: string, default: busybox}", "gained: {type: string, default: new}")
+        .replace(".spec.image", ".spec.gained");
+    cluster.apply(&changed)?;
+    let shown = "-o=jsonpath={.items[*].spec.gained}{.items[*].spec.image}";
+    wait::until("the change", Duration::from_secs(5), || {
+        let list = cluster.kubectl(&["get", "ct", "--field-selector=spec.gained=new", shown]);
+        Ok(list?.out.eq("new new").then_some(()))
+    })?;
+    ensure!(cluster.field("ct two", "{.spec.gained}{.spec.image}")? == "new");
     Ok(())
 }
 

@@ -34,6 +34,20 @@ pub(crate) fn is_converted(kind: &Kind) -> bool {
     kind.group == "events.k8s.io" && kind.kind == "Event"
 }
 
+/// A cached object as its custom kind serves it, made once for all who read it.
+pub(crate) fn shown(kind: &Kind, object: &Arc<Object>) -> Arc<Object> {
+    let Some(served) = kind.served().filter(|s| s.is_converted()) else { return object.clone() };
+    // Custom kinds live as long as the process, so that their place names them.
+    let how = (std::ptr::from_ref(kind) as usize, served.definition.revision);
+    object.shown(how, |object| {
+        let stored = object.value();
+        let mut value = stored.clone();
+        custom::read(&served, &mut value);
+        let wire = || Bytes::from(value.to_string());
+        (value != stored).then(|| Object::new(object.key.clone(), object.revision, wire()))
+    })
+}
+
 /// Whether a webhook converts objects of this kind.
 pub(crate) fn has_webhook(kind: &Kind) -> bool {
     kind.served().is_some_and(|s| s.definition.webhook.is_some())

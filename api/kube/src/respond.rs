@@ -141,7 +141,12 @@ pub(crate) fn list(
     meta: &ListMeta,
 ) -> Result<Response<Body>, Status> {
     let accepted = call.accepted()?;
-    if accepted.is_raw() && !conversion::is_converted(call.kind) {
+    let custom = call.kind.custom.is_some();
+    let objects: Vec<Arc<Object>> = match custom {
+        true => objects.iter().map(|o| conversion::shown(call.kind, o)).collect(),
+        false => objects,
+    };
+    if accepted.is_raw() && (custom || !conversion::is_converted(call.kind)) {
         let (head, tail) = list_frame(call.kind, meta);
         let mut response = bytes(200, "application/json", Bytes::new());
         *response.body_mut() = Body::list(head, objects, tail);
@@ -153,8 +158,11 @@ pub(crate) fn list(
     {
         return Ok(with_warnings(bytes(200, protobuf::MEDIA_TYPE, list), &call.all_warnings()));
     }
-    let values: Vec<Value> =
-        objects.iter().map(|o| conversion::from_stored(call.kind, o.value())).collect();
+    let whole = |object: &Arc<Object>| match custom {
+        true => object.value(),
+        false => conversion::from_stored(call.kind, object.value()),
+    };
+    let values: Vec<Value> = objects.iter().map(whole).collect();
     let seen = match accepted.view {
         View::Whole => json!({
             "kind": call.kind.list_kind, "apiVersion": api_version(call.kind),

@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use crate::protobuf;
 
+/// By which kind, and by which revision of its definition, an object is shown.
+pub(crate) type ShownAs = (usize, i64);
+
 /// One version of one object.
 #[derive(Debug)]
 pub(crate) struct Object {
@@ -18,12 +21,20 @@ pub(crate) struct Object {
     /// JSON with resourceVersion.
     pub(crate) wire: Bytes,
     trimmed: OnceLock<Value>,
+    shown: OnceLock<(ShownAs, Option<Arc<Object>>)>,
     message: OnceLock<Option<Bytes>>,
 }
 
 impl Object {
     pub(crate) fn new(key: Arc<str>, revision: i64, wire: Bytes) -> Self {
-        Object { key, revision, wire, trimmed: OnceLock::new(), message: OnceLock::new() }
+        Object {
+            key,
+            revision,
+            wire,
+            trimmed: OnceLock::new(),
+            shown: OnceLock::new(),
+            message: OnceLock::new(),
+        }
     }
 
     /// The object as a value. Parses.
@@ -34,6 +45,20 @@ impl Object {
     /// What `trim` keeps of the object; computed once, so `trim` must be the resource's own.
     pub(crate) fn trimmed(&self, trim: impl FnOnce(&Value) -> Value) -> &Value {
         self.trimmed.get_or_init(|| trim(&self.value()))
+    }
+
+    /// The object as its kind shows it: what `make` gives (None: as it is), kept for the first
+    /// way of showing that somebody asks for.
+    pub(crate) fn shown(
+        self: &Arc<Self>,
+        how: ShownAs,
+        make: impl Fn(&Object) -> Option<Object>,
+    ) -> Arc<Object> {
+        let (kept, shown) = self.shown.get_or_init(|| (how, make(self).map(Arc::new)));
+        if *kept == how {
+            return shown.clone().unwrap_or_else(|| self.clone());
+        }
+        make(self).map_or_else(|| self.clone(), Arc::new)
     }
 
     /// The object as a protobuf message of its type, encoded for the first who asks. None: it

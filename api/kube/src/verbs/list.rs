@@ -296,9 +296,17 @@ impl Filter {
     }
 
     /// Whether the selectors select the object.
-    pub(crate) fn matches(&self, object: &Object) -> bool {
+    pub(crate) fn matches(&self, object: &Arc<Object>) -> bool {
         if self.is_empty() {
             return true;
+        }
+        if self.kind.custom.is_some() {
+            let shown = conversion::shown(self.kind, object);
+            // Which fields selectors may name changes with the definition; what is trimmed stays.
+            return match self.fields {
+                Some(_) => self.chooses(&shown.value()),
+                None => self.chooses(shown.trimmed(|whole| trim(self.kind, whole))),
+            };
         }
         if conversion::is_converted(self.kind) {
             // What is kept beside the object is in the stored shape.

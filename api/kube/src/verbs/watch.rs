@@ -1,6 +1,7 @@
 //! watch: events of a collection as they happen, one JSON object a line.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -238,7 +239,11 @@ impl Lines {
     /// Queues one line; `shared` is the event whose own encoding is the same.
     fn push(&mut self, name: &str, object: &Object, shared: Option<&Event>) {
         let kind = self.call.kind;
-        let shared = shared.filter(|_| !conversion::is_converted(kind));
+        let as_is = |event: &&Event| match kind.custom {
+            Some(_) => Arc::ptr_eq(&conversion::shown(kind, &event.object), &event.object),
+            None => !conversion::is_converted(kind),
+        };
+        let shared = shared.filter(as_is);
         let line = match (self.view, shared) {
             (View::Whole, Some(event)) if self.encoding == Encoding::Protobuf => {
                 event.frame(|object| self.frame(name, object))
