@@ -32,6 +32,10 @@ const SCAN_TRIES: u32 = 64;
 /// What counts for a store without keys: five pages of etcd's, so that a quota means the same.
 const EMPTY_BYTES: i64 = 5 * 4096;
 
+/// Called for each key of a scan with the revision, the key and its encoded `KeyValue`;
+/// [`ControlFlow::Break`] ends the scan.
+pub type ScanVisitor<'a> = &'a mut dyn FnMut(i64, &[u8], &[u8]) -> ControlFlow<()>;
+
 /// What the state machine shows to readers.
 pub(crate) struct Shared {
     pub(crate) engine: Arc<dyn Engine>,
@@ -208,14 +212,13 @@ impl View {
     }
 
     /// Visits the newest keys of a range in order, all as of one moment however long that takes, and
-    /// returns its revision. A visit gets the revision, the key, and the `KeyValue` as it lies in
-    /// the engine. `None`: writes leave no moment of which the revision is known; nothing was
-    /// visited.
+    /// returns its revision. `None`: writes leave no moment of which the revision is known; nothing
+    /// was visited.
     pub fn scan(
         &self,
         key: &[u8],
         range_end: &[u8],
-        visit: &mut dyn FnMut(i64, &[u8], &[u8]) -> ControlFlow<()>,
+        visit: ScanVisitor<'_>,
     ) -> Result<Option<i64>, ReadError> {
         let (start, end) = keys::newest_bounds(key, range_end);
         let sequence = || self.shared.sequence.load(Ordering::SeqCst);

@@ -245,8 +245,8 @@ impl Recorded {
         let base = self.base(file);
         let starts = self.frames.iter().copied().chain([self.summary.end]);
         let offset = |frame: u64| usize::try_from(frame - base).unwrap();
-        let record = starts.filter(|frame| *frame >= base).map(offset);
-        let Some(start) = record.filter(|start| *start <= bytes.start).last() else { return false };
+        let mut starts = starts.filter(|frame| *frame >= base).map(offset);
+        let Some(start) = starts.rfind(|start| *start <= bytes.start) else { return false };
         let Some(length) = content.get(start..start + 4) else { return false };
         let length = u32::from_le_bytes(length.try_into().unwrap()) as usize;
         length <= record::BODY_MAX && start + FRAME_HEAD + length > content.len()

@@ -30,7 +30,7 @@ pub(super) enum Ended {
     Last(Part),
     /// Nobody waits for the parts any more.
     ClientGone,
-    /// Nothing was read: no moment could be had of which the revision is known.
+    /// Nothing was read: no moment could be had that is known to be of the revision wanted.
     NoMoment,
     /// The client rested: how far it got.
     Resting(Rest),
@@ -76,7 +76,8 @@ pub(super) fn run(
     if let Some(ended) = walk.ended {
         return ended;
     }
-    let Some(revision) = scanned else { return Ok(Ended::NoMoment) };
+    let wanted_now = |revision: &i64| wanted.revision == 0 || wanted.revision == *revision;
+    let Some(revision) = scanned.filter(wanted_now) else { return Ok(Ended::NoMoment) };
     face.still(&authorized)?;
     let more = wanted.limit > 0 && walk.seen > wanted.limit;
     Ok(Ended::Last(Part::last(walk.keys, face.header(revision), more, walk.seen)))
@@ -100,22 +101,26 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn visit(&mut self, revision: i64, key: &[u8], kv: &[u8]) -> ControlFlow<()> {
+        if self.wanted.revision > 0 && self.wanted.revision != revision {
+            self.ended = Some(Ok(Ended::NoMoment));
+            return ControlFlow::Break(());
+        }
         if self.wanted.limit > 0 && self.seen >= self.wanted.limit {
             self.seen += 1;
             return ControlFlow::Continue(());
         }
-        let added = self.growth.is_full(&self.keys).then(|| self.hand_over(revision, key));
-        let added = added.unwrap_or(Ok(())).and_then(|()| self.add(kv).map_err(Err));
-        match added {
-            Ok(()) => {
-                self.seen += 1;
-                ControlFlow::Continue(())
-            }
-            Err(ended) => {
-                self.ended = Some(ended);
-                ControlFlow::Break(())
-            }
+        if self.growth.is_full(&self.keys)
+            && let Some(ended) = self.hand_over(revision, key)
+        {
+            self.ended = Some(ended);
+            return ControlFlow::Break(());
         }
+        if let Err(error) = self.add(kv) {
+            self.ended = Some(Err(error));
+            return ControlFlow::Break(());
+        }
+        self.seen += 1;
+        ControlFlow::Continue(())
     }
 
     fn add(&mut self, kv: &[u8]) -> Result<(), FaceError> {
@@ -129,10 +134,12 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Sends the part that is full; `next` is the key behind it.
-    fn hand_over(&mut self, revision: i64, next: &[u8]) -> Result<(), Result<Ended, FaceError>> {
+    /// Sends the part that is full; `next` is the key behind it. `Some`: the walk ends here.
+    fn hand_over(&mut self, revision: i64, next: &[u8]) -> Option<Result<Ended, FaceError>> {
         failpoint!(beforeRangeStreamChunk);
-        self.face.still(&self.authorized).map_err(Err)?;
+        if let Err(error) = self.face.still(&self.authorized) {
+            return Some(Err(error));
+        }
         if self.bytes < BULK_BYTES && self.bytes + self.keys.size() >= BULK_BYTES {
             background::give_way();
         }
@@ -149,10 +156,10 @@ impl Walk<'_> {
         match place {
             Some(Ok(place)) => {
                 place.send(Ok(part));
-                Ok(())
+                None
             }
-            Some(Err(_closed)) => Err(Ok(Ended::ClientGone)),
-            None => Err(Ok(Ended::Resting(Rest {
+            Some(Err(_closed)) => Some(Ok(Ended::ClientGone)),
+            None => Some(Ok(Ended::Resting(Rest {
                 revision,
                 part,
                 next: Bytes::copy_from_slice(next),

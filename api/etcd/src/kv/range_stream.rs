@@ -64,7 +64,7 @@ async fn send(face: &EtcdFace, wanted: pb::RangeRequest, parts: &Parts) -> Resul
         return Ok(());
     }
     // The past lies elsewhere, in no order that is a walk.
-    if wanted.revision > 0 {
+    if wanted.revision > 0 && wanted.revision != face.node().view().revision() {
         return piecewise(face, &wanted, None, parts).await;
     }
     let Ok(holder) = face.cursors().clone().try_acquire_owned() else {

@@ -85,6 +85,7 @@ async fn a_range_in_parts_is_the_range() {
         let key = format!("k{n:02}").into();
         kv.put(pb::PutRequest { key, ..put("", vec![7; 100]) }).await.unwrap();
     }
+    kv.put(put("elsewhere", vec![7])).await.unwrap();
     for limit in [0, 25, 60, 99] {
         let request = pb::RangeRequest {
             key: "k".into(),
@@ -93,18 +94,25 @@ async fn a_range_in_parts_is_the_range() {
             ..Default::default()
         };
         let whole = kv.range(request.clone()).await.unwrap().into_inner();
-        let mut parts = kv.range_stream(request).await.unwrap().into_inner();
-        let mut joined = pb::RangeResponse::default();
-        let mut count = 0;
-        while let Some(part) = parts.message().await.unwrap() {
-            let part = part.range_response.unwrap();
-            assert!(joined.header.is_none(), "only the last part has a header");
-            count += 1;
-            joined.kvs.extend(part.kvs);
-            (joined.header, joined.count, joined.more) = (part.header, part.count, part.more);
+        // Now, at the current revision by name, and at an older one with the same keys.
+        for revision in [0, whole.header.unwrap().revision, 61] {
+            let mut parts = kv
+                .range_stream(pb::RangeRequest { revision, ..request.clone() })
+                .await
+                .unwrap()
+                .into_inner();
+            let mut joined = pb::RangeResponse::default();
+            let mut count = 0;
+            while let Some(part) = parts.message().await.unwrap() {
+                let part = part.range_response.unwrap();
+                assert!(joined.header.is_none(), "only the last part has a header");
+                count += 1;
+                joined.kvs.extend(part.kvs);
+                (joined.header, joined.count, joined.more) = (part.header, part.count, part.more);
+            }
+            assert!(count > 1);
+            assert_eq!(joined, whole);
         }
-        assert!(count > 1);
-        assert_eq!(joined, whole);
     }
     let request = pb::RangeRequest { key: "k".into(), sort_order: 2, ..Default::default() };
     assert_eq!(refused(kv.range_stream(request).await).0, Code::Unimplemented);
