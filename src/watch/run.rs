@@ -1,10 +1,11 @@
 //! The watch itself: a stream, and another when it ends, until there is a reason to stop.
 
-use std::pin::Pin;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
 use keelson_client::{change, prefix_end};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,7 +18,7 @@ use super::options::{OnCompaction, Options};
 use super::resync::{object, resync};
 use super::sink::{LATE, Line, Sink};
 use super::source::Source;
-use super::stream::{ANSWER_LIMIT, Fault, Keys, Stream, Told};
+use super::stream::{ANSWER_LIMIT, Fault, Keys, Member, Stream, Told};
 use crate::tls;
 
 /// Watches until it is stopped, and says why it ends if it was not.
@@ -171,7 +172,7 @@ impl<'a> Watch<'a> {
         let mut idle = tokio::time::interval(self.options.idle);
         idle.reset();
         let mut late = tokio::time::interval(LATE);
-        let mut alive: Option<Pin<Box<dyn Future<Output = Result<(), Fault>>>>> = None;
+        let mut alive: Option<LocalBoxFuture<'static, Result<(), Fault>>> = None;
         loop {
             let told = tokio::select! {
                 told = stream.next() => told,
@@ -184,15 +185,7 @@ impl<'a> Watch<'a> {
                     stream.ask_progress();
                     if alive.is_none() {
                         let (member, keys) = (stream.member.clone(), self.keys.clone());
-                        alive = Some(Box::pin(async move {
-                            let asked = tokio::time::timeout(ANSWER_LIMIT, member.revision(&keys));
-                            match asked.await {
-                                Err(_) => Err(Fault::Away("no answer".to_owned())),
-                                Ok(Err(Fault::Away(why))) => Err(Fault::Away(why)),
-                                // Any word of its own is a sign of life.
-                                Ok(_) => Ok(()),
-                            }
-                        }));
+                        alive = Some(sign_of_life(member, keys).boxed_local());
                     }
                     continue;
                 }
@@ -297,5 +290,15 @@ impl<'a> Watch<'a> {
     /// A line that is no change.
     fn lone(&self, value: Value) -> Vec<Line> {
         vec![Line { object: object(value), after: self.cursor.position() }]
+    }
+}
+
+/// Whether the member still answers for a majority.
+async fn sign_of_life(member: Member, keys: Keys) -> Result<(), Fault> {
+    match tokio::time::timeout(ANSWER_LIMIT, member.revision(&keys)).await {
+        Err(_) => Err(Fault::Away("no answer".to_owned())),
+        Ok(Err(Fault::Away(why))) => Err(Fault::Away(why)),
+        // Any word of its own is one.
+        Ok(_) => Ok(()),
     }
 }

@@ -171,7 +171,7 @@ impl Source {
             return Err(Ended::NobodyThere { seconds: down.as_secs(), last });
         }
         self.at = (self.at + 1) % self.members.len();
-        if failing.times % self.members.len() == 0 {
+        if failing.times.is_multiple_of(self.members.len()) {
             let left = self.patience.map_or(failing.pause, |patience| patience - down);
             tokio::time::sleep(failing.pause.min(left)).await;
             failing.pause = (failing.pause * 2).min(PAUSE.1);

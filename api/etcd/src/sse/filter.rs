@@ -109,7 +109,10 @@ impl Field {
 fn is(found: &Value, wanted: &str) -> bool {
     match found {
         Value::String(text) => text == wanted,
-        Value::Null | Value::Bool(_) | Value::Number(_) => found.to_string() == wanted,
+        Value::Null | Value::Bool(_) | Value::Number(_) => {
+            let text = found.to_string();
+            text == wanted
+        }
         Value::Array(_) | Value::Object(_) => false,
     }
 }
