@@ -33,8 +33,10 @@ pub fn end_quietly(run: impl FnOnce() -> ExitCode) -> ExitCode {
 
 /// Whether it is the panic of `print!` that tells so; the library has no other way to say it.
 fn is_one(info: &PanicHookInfo<'_>) -> bool {
-    let text = info.payload_as_str().unwrap_or_default();
-    text.starts_with("failed printing to stdout") && text.contains("Broken pipe")
+    let text = info.payload().downcast_ref::<String>();
+    text.is_some_and(|text| {
+        text.starts_with("failed printing to stdout") && text.contains("Broken pipe")
+    })
 }
 
 /// Whether standard output is a pipe that nobody reads.

@@ -12,7 +12,7 @@ pub const DISK_BYTES: u64 = 256 << 20;
 pub fn ensure(members: usize, on_small_disks: bool) -> Result<()> {
     let dir = std::env::temp_dir();
     let disk = statvfs(&dir).with_context(|| format!("the disk of {}", dir.display()))?;
-    let free = u64::from(disk.blocks_available()) * u64::from(disk.fragment_size());
+    let free = disk.blocks_available() * disk.fragment_size();
     let each = if on_small_disks { DISK_BYTES } else { MEMBER_BYTES };
     let wanted = each * u64::try_from(members)?;
     ensure!(
