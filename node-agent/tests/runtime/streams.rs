@@ -97,7 +97,9 @@ async fn exec_has_a_terminal() {
     let config = fixture.sandbox_config("tty");
     let sandbox = fixture.run_sandbox(&config).await;
     let id = fixture.run(&sandbox, command("a", &["sleep", "1000"])).await;
-    let url = exec_url(&mut fixture, &id, "read line; tty; stty size; echo got $line", true).await;
+    // A size and a line come by ways of their own: whichever is first.
+    let told = "read line; tty; until stty size 2>/dev/null | grep 101; do sleep 0.05; done; echo got $line";
+    let url = exec_url(&mut fixture, &id, told, true).await;
     let mut socket = open(&url, "v5.channel.k8s.io").await;
     send(&mut socket, 4, br#"{"Width":101,"Height":33}"#).await;
     send(&mut socket, 0, b"word\n").await;
