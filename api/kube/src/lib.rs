@@ -30,6 +30,7 @@ mod negotiate;
 pub mod openapi;
 pub mod patch;
 pub mod protobuf;
+mod ready_endpoints;
 mod request_info;
 mod respond;
 mod reviews;

@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use crate::context::Context;
+use crate::ready_endpoints::ready_endpoints;
 
 /// Answers are no larger than this.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -102,25 +103,7 @@ async fn endpoints(
     let wanted = wanted.ok_or_else(|| format!("service {name:?} has no port {port}"))?;
     let port_name = wanted["name"].as_str().unwrap_or_default();
     let slices = cx.caches.of("endpointslices").await.map_err(failed)?;
-    let mut found = Vec::new();
-    for slice in slices.snapshot(&format!("{namespace}/")).objects {
-        let slice = slice.value();
-        if slice["metadata"]["labels"]["kubernetes.io/service-name"] != name {
-            continue;
-        }
-        let port = slice["ports"].as_array().into_iter().flatten().find_map(|p| {
-            let same = p["name"].as_str().unwrap_or_default() == port_name;
-            same.then(|| p["port"].as_u64().and_then(|n| u16::try_from(n).ok())).flatten()
-        });
-        let Some(port) = port else { continue };
-        for endpoint in slice["endpoints"].as_array().into_iter().flatten() {
-            if endpoint["conditions"]["ready"].as_bool().unwrap_or(true)
-                && let Some(ip) = endpoint["addresses"][0].as_str()
-            {
-                found.push((ip.to_owned(), port));
-            }
-        }
-    }
+    let found = ready_endpoints(&slices, namespace, name, port_name);
     if found.is_empty() {
         return Err(format!("no endpoints available for service {name:?}"));
     }

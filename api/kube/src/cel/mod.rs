@@ -17,6 +17,7 @@ mod types;
 mod value;
 
 pub(crate) use eval::Variables;
+pub(crate) use parser::RESERVED;
 pub(crate) use types::Type;
 pub(crate) use value::Value;
 

@@ -11,7 +11,8 @@ use super::value::Value;
 /// Brackets and operators may be nested this deep.
 const DEPTH_MAX: usize = 250;
 
-const RESERVED: &[&str] = &[
+/// Words that name nothing.
+pub(crate) const RESERVED: &[&str] = &[
     "as",
     "break",
     "const",

@@ -156,10 +156,10 @@ mod tests {
     #[test]
     fn the_first_gets_the_names() {
         let one = definition("foos", "Foo", "f");
-        let first = accept(&one, &[one.clone()], "t").unwrap();
+        let first = accept(&one, std::slice::from_ref(&one), "t").unwrap();
         assert!(condition(&first, "NamesAccepted") && condition(&first, "Established"));
         assert_eq!(first["status"]["acceptedNames"]["shortNames"], json!(["f"]));
-        assert!(accept(&first, &[first.clone()], "t2").is_none());
+        assert!(accept(&first, std::slice::from_ref(&first), "t2").is_none());
         let two = definition("bars", "Bar", "f");
         let second = accept(&two, &[first, two.clone()], "t").unwrap();
         let conditions = &second["status"]["conditions"];

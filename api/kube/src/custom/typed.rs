@@ -11,40 +11,19 @@ use serde_json::Value as Json;
 
 use super::formats::go_duration;
 use super::schema::{Additional, Schema};
-use crate::cel::{Type, Value};
+use crate::cel::{RESERVED, Type, Value};
 
 /// Bytes of the largest request.
 const REQUEST_MAX: u64 = 3 * 1024 * 1024;
-const KEYWORDS: &[&str] = &[
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
+/// Words of expressions beside those that are reserved.
+const LITERALS: &[&str] = &["true", "false", "null"];
 
 /// The name by which expressions call a field. None: they cannot.
 pub(crate) fn escaped(name: &str) -> Option<String> {
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
-    if KEYWORDS.contains(&name) {
+    if RESERVED.contains(&name) || LITERALS.contains(&name) {
         return Some(format!("__{name}__"));
     }
     let mut out = String::with_capacity(name.len());

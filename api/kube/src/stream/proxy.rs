@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use super::{forward, pods};
 use crate::call::Call;
 use crate::config::Connection;
+use crate::ready_endpoints::ready_endpoints;
 use crate::server::Body;
 use crate::status::Status;
 use crate::storage::stored_value;
@@ -98,25 +99,9 @@ async fn to_service(
     let port_name = wanted.ok_or_else(none)?["name"].as_str().unwrap_or_default();
     let cache = call.cx.caches.of("endpointslices").await?;
     call.cx.caches.freshen(&cache).await?;
-    for slice in cache.snapshot(&format!("{}/", call.info.namespace)).objects {
-        let slice = slice.value();
-        if slice["metadata"]["labels"]["kubernetes.io/service-name"] != name {
-            continue;
-        }
-        let port = slice["ports"].as_array().into_iter().flatten().find_map(|p| {
-            let same = p["name"].as_str().unwrap_or_default() == port_name;
-            same.then(|| p["port"].as_u64().and_then(|n| u16::try_from(n).ok())).flatten()
-        });
-        let ready = slice["endpoints"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .find(|e| e["conditions"]["ready"].as_bool().unwrap_or(true));
-        if let (Some(port), Some(ip)) = (port, ready.and_then(|e| e["addresses"][0].as_str())) {
-            return dial(ip, port).await;
-        }
-    }
-    Err(none())
+    let found = ready_endpoints(&cache, &call.info.namespace, name, port_name);
+    let (ip, port) = found.first().ok_or_else(none)?;
+    dial(ip, *port).await
 }
 
 async fn dial(ip: &str, port: u16) -> Result<(Box<dyn Connection>, String), Status> {

@@ -6,7 +6,8 @@ use super::Answer;
 use crate::custom::holds_format;
 use crate::validation::names;
 
-const NAMES: &[&str] = &[
+/// Formats, each a function of the namespace too.
+pub(super) const NAMES: &[&str] = &[
     "dns1123Label",
     "dns1123Subdomain",
     "dns1035Label",
